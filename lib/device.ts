@@ -1,0 +1,72 @@
+/** Devices, threads and memory. */
+import { ArgumentTypeError, DeviceError } from "./errors.ts";
+import { native } from "./native.ts";
+import { checkInteger, show } from "./validate.ts";
+
+export interface DeviceInfo {
+  name: string;
+  available: boolean;
+  description: string;
+  /** Why it is not available. */
+  reason?: string;
+}
+
+/** All devices this build knows, available or not, each with the reason when it is not. */
+export function devices(): DeviceInfo[] {
+  return native.devices();
+}
+
+let chosen: string | undefined;
+
+function resolve(fn: string, device: unknown): string {
+  if (typeof device !== "string") throw new ArgumentTypeError(`${fn}: device is ${show(device)}, want a string`);
+  const all = native.devices();
+  if (device === "auto") return all.filter((d) => d.available).at(-1)?.name ?? "cpu";
+  const found = all.find((d) => d.name === device);
+  if (found?.available) return found.name;
+  if (found) throw new DeviceError(`${fn}: ${device} is not available: ${found.reason}`);
+  const known = all.map((d) => (d.available ? d.name : `${d.name} (not available: ${d.reason})`)).join(", ");
+  throw new DeviceError(`${fn}: device is ${show(device)}, want "auto" or one of ${known}`);
+}
+
+/**
+ * Chooses the device of new tensors: "cpu", "cuda", "cuda:1" or "auto" (the default). Only "auto" falls back.
+ *
+ * @returns the device chosen
+ * @throws {DeviceError} the device cannot be had; the message says why
+ */
+export function setDevice(device: string): string {
+  chosen = resolve("setDevice", device);
+  return chosen;
+}
+
+/** @internal The named device checked, or the current one. */
+export function currentDevice(device?: string): string {
+  if (device !== undefined) return device === chosen ? device : resolve("device", device);
+  chosen ??= resolve("setDevice", "auto");
+  return chosen;
+}
+
+/** Threads the CPU backend computes with; default all cores. Results do not depend on it. @param count integer 1 … 256 */
+export function setThreads(count: number): void {
+  native.setThreads(checkInteger("setThreads", "count", count, 1, 256));
+}
+
+/** Live tensors, their bytes, the highest bytes since the start or `resetPeakMemory`, and bytes held for reuse. */
+export function memory(): { tensors: number; bytes: number; peakBytes: number; reservedBytes: number } {
+  return native.memory();
+}
+
+export function resetPeakMemory(): void {
+  native.resetPeakMemory();
+}
+
+/** Caps the bytes of live tensors; beyond it ops throw `OutOfMemoryError`. @param bytes integer ≥ 0, or Infinity for no cap */
+export function setMemoryBudget(bytes: number): void {
+  native.setMemoryBudget(bytes === Infinity ? -1 : checkInteger("setMemoryBudget", "bytes", bytes, 0));
+}
+
+/** Resolves once everything queued so far is done; rejects with the first error of queued work. */
+export function synchronize(): Promise<void> {
+  return native.synchronize();
+}

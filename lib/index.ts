@@ -1,0 +1,12 @@
+/** birkhoff: hyper-connections for Node.js. Public exports only. */
+
+export type { OpContext, OpDefinition } from "./autograd.ts";
+export { defineOp, noGrad, valueAndGrad } from "./autograd.ts";
+export type { DeviceInfo } from "./device.ts";
+export { devices, memory, resetPeakMemory, setDevice, setMemoryBudget, setThreads, synchronize } from "./device.ts";
+export type { DType } from "./dtype.ts";
+export * from "./errors.ts";
+export * as ops from "./ops/index.ts";
+export { setSeed } from "./random.ts";
+export type { TensorOptions } from "./tensor.ts";
+export { keep, Tensor, tidy } from "./tensor.ts";

@@ -1,0 +1,74 @@
+/** Loads the addon and types its surface. Everything below this file is C++; nothing above it touches the addon directly. */
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { BirkhoffError, errorFromCode } from "./errors.ts";
+
+/** Owns one reference to native storage. Opaque to TypeScript. */
+export interface Handle {
+  /** Idempotent. Work already queued still sees the data. */
+  dispose(): void;
+}
+
+type H = Handle;
+type Optional = Handle | null;
+
+/** The addon's functions. One line per kernel; arguments in the order of the Args struct in `native/ops`. */
+export interface Native {
+  // Runtime.
+  setErrorFactory(factory: (code: string, message: string) => Error): void;
+  devices(): { name: string; available: boolean; description: string; reason?: string }[];
+  info(): { simd: string; gemm: string; threads: number; cores: number };
+  setThreads(count: number): void;
+  setMemoryBudget(bytes: number): void;
+  memory(): { tensors: number; bytes: number; peakBytes: number; reservedBytes: number };
+  resetPeakMemory(): void;
+  failAllocation(countdown: number): void;
+  synchronize(): Promise<void>;
+  // Tensors.
+  tensorEmpty(device: string, dtype: number, size: number): H;
+  tensorFrom(device: string, dtype: number, data: Float32Array | Int32Array | Uint16Array): H;
+  tensorView(source: H, offset: number, size: number): H;
+  tensorCopy(source: H, device: string): H;
+  tensorRead(source: H, bits: boolean): Promise<Float32Array | Int32Array | Uint16Array>;
+  tensorReadSync(source: H, bits: boolean): Float32Array | Int32Array | Uint16Array;
+  // Creation.
+  fill(out: H, value: number): void;
+  randn(out: H, seed: number, mean: number, std: number): void;
+  cast(x: H, out: H): void;
+  add(a: H, b: H, out: H): void;
+  // Hyper-connections.
+  sinkhornForward(logits: H, res: H, tokens: number, n: number, iters: number, eps: number, convention: number): void;
+  sinkhornBackward(
+    logits: H,
+    gradRes: H,
+    gradLogits: H,
+    tokens: number,
+    n: number,
+    iters: number,
+    eps: number,
+    convention: number,
+  ): void;
+}
+
+const require = createRequire(import.meta.url);
+
+function load(): Native {
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  const override = process.env.BIRKHOFF_ADDON;
+  try {
+    const addon = (override ? require(override) : require("node-gyp-build")(root)) as Native;
+    addon.setErrorFactory(errorFromCode);
+    return addon;
+  } catch (cause) {
+    const libc = (process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined)?.header
+      ?.glibcVersionRuntime;
+    throw new BirkhoffError(
+      `birkhoff: no native addon for ${process.platform}-${process.arch} (${libc ? `glibc ${libc}` : "no glibc"}): ` +
+        `${cause instanceof Error ? cause.message : cause}. ` +
+        "Build it from source with g++ and CMake: npm run build:native in the package's folder.",
+      "ERR_ADDON",
+    );
+  }
+}
+
+export const native: Native = load();

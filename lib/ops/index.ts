@@ -1,0 +1,4 @@
+/** All differentiable ops, one file each. */
+
+export type { Convention, SinkhornOptions } from "./sinkhorn.ts";
+export { sinkhorn } from "./sinkhorn.ts";

@@ -1,0 +1,77 @@
+// Every kernel as a JavaScript function: positional arguments in the order of Args::fields, checked, then queued.
+#include "bindings/environment.h"
+
+namespace birkhoff {
+namespace {
+
+// Fills an Args struct from JavaScript arguments, one field after the other.
+class Unpack {
+ public:
+  Unpack(const Napi::CallbackInfo& info, const char* function) : info_(info), function_(function) {}
+
+  void operator()(const char* argument, View& view) { tensor(argument, view); }
+  void operator()(const char* argument, OptionalView& view) {
+    if (info_[next_].IsNull() || info_[next_].IsUndefined())
+      ++next_;
+    else
+      tensor(argument, view);
+  }
+  void operator()(const char* argument, int64_t& value) { value = integer_argument(info_[next_++], function_, argument); }
+  void operator()(const char* argument, double& value) { value = number_argument(info_[next_++], function_, argument); }
+
+  Device* device = nullptr;
+
+ private:
+  void tensor(const char* argument, View& view) {
+    TensorHandle& handle = TensorHandle::from(info_[next_++], function_, argument);
+    Device& owner = handle.storage->device;
+    if (device && device != &owner)
+      throw Error(kDeviceError, std::string(function_) + ": " + argument + " is on " + owner.name + ", other operands on " +
+                                    device->name);
+    device = &owner;
+    view = handle.view();
+  }
+
+  const Napi::CallbackInfo& info_;
+  const char* function_;
+  size_t next_ = 0;
+};
+
+// Temporary memory of one call: an op states how much it wants, and it goes back as soon as the call is queued (stream order).
+template <class Args>
+std::shared_ptr<Storage> scratch_for(Args& args, Environment& state, Device& device) {
+  if constexpr (requires { args.scratch_bytes(); }) {
+    auto storage = std::make_shared<Storage>(state.runtime, device, args.scratch_bytes());
+    args.scratch = storage->data;
+    return storage;
+  }
+  return nullptr;
+}
+
+template <class Args>
+Napi::Value call(const Napi::CallbackInfo& info, void (*Kernels::*kernel)(const Args&), const char* name) {
+  return guarded(info.Env(), [&] {
+    Args args{};
+    Unpack unpack(info, name);
+    args.fields(unpack);
+    args.check();
+    Device& device = *unpack.device;
+    const auto function = device.backend.kernels.*kernel;
+    if (!function) throw Error(kDeviceError, std::string(name) + ": not available on " + device.name);
+    const auto scratch = scratch_for(args, environment(info.Env()), device);
+    device.stream->submit([function, args] { function(args); });
+    return info.Env().Undefined();
+  });
+}
+
+}  // namespace
+
+void define_ops(Napi::Env env, Napi::Object exports) {
+#define X(kernel, js, Args) \
+  exports[#js] = Napi::Function::New( \
+      env, [](const Napi::CallbackInfo& info) -> Napi::Value { return call<Args>(info, &Kernels::kernel, #js); }, #js);
+  BIRKHOFF_KERNELS(X)
+#undef X
+}
+
+}  // namespace birkhoff

@@ -1,0 +1,273 @@
+// Tensor handles: creation from typed arrays, views, copies and reads.
+#include <cstring>
+#include <vector>
+
+#include "bindings/environment.h"
+
+namespace birkhoff {
+namespace {
+
+constexpr napi_type_tag kTensorTag = {0x6269726b686f6666ULL, 0x74656e736f723031ULL};
+
+int64_t element_bytes(DType dtype) { return dtype_bytes(dtype); }
+
+DType dtype_argument(const Napi::Value& value, const char* function) {
+  const int64_t code = integer_argument(value, function, "dtype");
+  require_range(function, "dtype", code, 0, 2);
+  return static_cast<DType>(code);
+}
+
+// A read that the dispatch thread fills and the environment's thread delivers.
+struct Read {
+  Napi::Promise::Deferred deferred;
+  std::vector<char> bytes;
+  DType dtype;
+  bool bits;
+  std::exception_ptr error;
+};
+
+// bfloat16 widens to float32 unless the raw bits are wanted.
+Napi::Value to_typed_array(Napi::Env env, const char* bytes, size_t length, DType dtype, bool bits) {
+  if (dtype == DType::kInt32) {
+    auto array = Napi::Int32Array::New(env, length / 4);
+    if (length) std::memcpy(array.Data(), bytes, length);
+    return array;
+  }
+  if (dtype == DType::kFloat32) {
+    auto array = Napi::Float32Array::New(env, length / 4);
+    if (length) std::memcpy(array.Data(), bytes, length);
+    return array;
+  }
+  if (bits) {
+    auto array = Napi::Uint16Array::New(env, length / 2);
+    if (length) std::memcpy(array.Data(), bytes, length);
+    return array;
+  }
+  auto array = Napi::Float32Array::New(env, length / 2);
+  for (size_t i = 0; i < length / 2; ++i) {
+    bfloat16 value;
+    std::memcpy(&value, bytes + 2 * i, 2);
+    array[i] = to_float(value);
+  }
+  return array;
+}
+
+Napi::Value error_value(Napi::Env env, std::exception_ptr error) {
+  try {
+    guarded(env, [&]() -> void { std::rethrow_exception(error); });
+  } catch (const Napi::Error& wrapped) {
+    return wrapped.Value();
+  }
+  return env.Undefined();
+}
+
+// Runs on the environment's thread for each finished read; env is null when the environment is going.
+void deliver(napi_env raw, napi_value, void* context, void* data) {
+  std::unique_ptr<Read> read(static_cast<Read*>(data));
+  if (!raw) {
+    read.release();  // its deferred belongs to an environment that is gone: leaking it is the only safe thing
+    return;
+  }
+  Napi::Env env(raw);
+  Napi::HandleScope scope(env);
+  Environment& state = *static_cast<Environment*>(context);
+  if (--state.pending_reads == 0) napi_unref_threadsafe_function(raw, state.port->function);
+  try {
+    if (read->error)
+      read->deferred.Reject(error_value(env, read->error));
+    else
+      read->deferred.Resolve(to_typed_array(env, read->bytes.data(), read->bytes.size(), read->dtype, read->bits));
+  } catch (const Napi::Error& error) {
+    read->deferred.Reject(error.Value());
+  }
+}
+
+// Queues a read of `bytes` at `source` (none: only waits) and returns its promise.
+Napi::Value queue_read(Napi::Env env, Device& device, const char* source, int64_t bytes, DType dtype, bool bits) {
+  Environment& state = environment(env);
+  auto* read = new Read{Napi::Promise::Deferred::New(env), std::vector<char>(static_cast<size_t>(bytes)), dtype, bits, nullptr};
+  const Napi::Promise promise = read->deferred.Promise();
+  if (state.pending_reads++ == 0) napi_ref_threadsafe_function(env, state.port->function);
+  device.stream->submit([read, source, port = state.port, &device] {
+    read->error = device.stream->take_error();
+    if (!read->error && !read->bytes.empty()) device.backend.copy_to_host(read->bytes.data(), source, read->bytes.size());
+    std::lock_guard lock(port->mutex);
+    if (port->function) napi_call_threadsafe_function(port->function, read, napi_tsfn_nonblocking);
+  });
+  return promise;
+}
+
+Napi::Value tensor_empty(const Napi::CallbackInfo& info) {
+  Environment& state = environment(info.Env());
+  Device& device = state.runtime->device(string_argument(info[0], "tensorEmpty", "device"));
+  const DType dtype = dtype_argument(info[1], "tensorEmpty");
+  const int64_t size = integer_argument(info[2], "tensorEmpty", "size");
+  const int64_t bytes = checked_product({size, element_bytes(dtype)});
+  return TensorHandle::create(info.Env(), std::make_shared<Storage>(state.runtime, device, bytes), 0, size, dtype);
+}
+
+Napi::Value tensor_from(const Napi::CallbackInfo& info) {
+  Environment& state = environment(info.Env());
+  Device& device = state.runtime->device(string_argument(info[0], "tensorFrom", "device"));
+  const DType dtype = dtype_argument(info[1], "tensorFrom");
+  if (!info[2].IsTypedArray()) throw Error(kTypeError, "tensorFrom: data is not a typed array");
+  const auto array = info[2].As<Napi::TypedArray>();
+  // A SharedArrayBuffer may change under the copy; the element kinds below are the only ones with a meaning.
+  if (!array.ArrayBuffer().IsArrayBuffer()) throw Error(kTypeError, "tensorFrom: data is on a SharedArrayBuffer");
+  const napi_typedarray_type kind = array.TypedArrayType();
+  const bool widens = kind == napi_float32_array && dtype == DType::kBFloat16;
+  const bool matches = (kind == napi_float32_array && dtype == DType::kFloat32) ||
+                       (kind == napi_int32_array && dtype == DType::kInt32) ||
+                       (kind == napi_uint16_array && dtype == DType::kBFloat16);
+  if (!matches && !widens) throw Error(kDTypeError, "tensorFrom: this kind of typed array does not hold the dtype");
+  const size_t size = array.ElementLength();
+  auto storage = std::make_shared<Storage>(state.runtime, device, static_cast<int64_t>(size) * element_bytes(dtype));
+  // JavaScript may change or detach the array once this call returns: copy now.
+  std::vector<char> staged(size * static_cast<size_t>(element_bytes(dtype)));
+  const char* source = size ? static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset() : nullptr;
+  if (size && !array.ArrayBuffer().Data()) throw Error(kTypeError, "tensorFrom: data's buffer is detached");
+  if (widens) {
+    for (size_t i = 0; i < size; ++i) {
+      float value;
+      std::memcpy(&value, source + 4 * i, 4);
+      const bfloat16 rounded = to_bfloat16(value);
+      std::memcpy(staged.data() + 2 * i, &rounded, 2);
+    }
+  } else if (size) {
+    std::memcpy(staged.data(), source, staged.size());
+  }
+  device.stream->submit([target = storage->data, staged = std::move(staged), copy = device.backend.copy_from_host] {
+    if (!staged.empty()) copy(target, staged.data(), staged.size());
+  });
+  return TensorHandle::create(info.Env(), std::move(storage), 0, static_cast<int64_t>(size), dtype);
+}
+
+Napi::Value tensor_view(const Napi::CallbackInfo& info) {
+  TensorHandle& source = TensorHandle::from(info[0], "tensorView", "source");
+  const int64_t offset = integer_argument(info[1], "tensorView", "offset");
+  const int64_t size = integer_argument(info[2], "tensorView", "size");
+  require_range("tensorView", "offset", offset, 0, source.size);
+  require_range("tensorView", "size", size, 0, source.size - offset);
+  return TensorHandle::create(info.Env(), source.storage, source.offset_bytes + offset * element_bytes(source.dtype), size,
+                              source.dtype);
+}
+
+Napi::Value tensor_copy(const Napi::CallbackInfo& info) {
+  Environment& state = environment(info.Env());
+  TensorHandle& source = TensorHandle::from(info[0], "tensorCopy", "source");
+  Device& from = source.storage->device;
+  Device& to = state.runtime->device(string_argument(info[1], "tensorCopy", "device"));
+  const int64_t bytes = source.size * element_bytes(source.dtype);
+  auto storage = std::make_shared<Storage>(state.runtime, to, bytes);
+  // Through host memory, in the order of both streams: the source's queue fills the buffer before the target's is given it.
+  std::vector<char> staged(static_cast<size_t>(bytes));
+  from.stream->submit([&] {
+    if (!staged.empty()) from.backend.copy_to_host(staged.data(), source.view().data, staged.size());
+  });
+  from.stream->drain();
+  to.stream->submit([target = storage->data, staged = std::move(staged), copy = to.backend.copy_from_host] {
+    if (!staged.empty()) copy(target, staged.data(), staged.size());
+  });
+  return TensorHandle::create(info.Env(), std::move(storage), 0, source.size, source.dtype);
+}
+
+Napi::Value tensor_read(const Napi::CallbackInfo& info) {
+  TensorHandle& source = TensorHandle::from(info[0], "tensorRead", "source");
+  return queue_read(info.Env(), source.storage->device, static_cast<const char*>(source.view().data),
+                    source.size * element_bytes(source.dtype), source.dtype, info[1].ToBoolean());
+}
+
+Napi::Value tensor_read_sync(const Napi::CallbackInfo& info) {
+  TensorHandle& source = TensorHandle::from(info[0], "tensorReadSync", "source");
+  Device& device = source.storage->device;
+  std::vector<char> bytes(static_cast<size_t>(source.size * element_bytes(source.dtype)));
+  std::exception_ptr error;
+  device.stream->submit([&] {
+    error = device.stream->take_error();
+    if (!error && !bytes.empty()) device.backend.copy_to_host(bytes.data(), source.view().data, bytes.size());
+  });
+  device.stream->drain();
+  if (error) std::rethrow_exception(error);
+  return to_typed_array(info.Env(), bytes.data(), bytes.size(), source.dtype, info[1].ToBoolean());
+}
+
+Napi::Value synchronize(const Napi::CallbackInfo& info) {
+  return queue_read(info.Env(), environment(info.Env()).runtime->cpu(), nullptr, 0, DType::kFloat32, false);
+}
+
+template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
+Napi::Value with_guard(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Function(info); });
+}
+
+}  // namespace
+
+Napi::Function TensorHandle::define(Napi::Env env) {
+  return DefineClass(env, "TensorHandle", {InstanceMethod<&TensorHandle::Dispose>("dispose")});
+}
+
+TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TensorHandle>(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTensorTag);
+}
+
+TensorHandle::~TensorHandle() { release(Env()); }
+
+Napi::Value TensorHandle::create(Napi::Env env, std::shared_ptr<Storage> storage, int64_t offset_bytes, int64_t size,
+                                 DType dtype) {
+  const Napi::Object object = environment(env).tensor_class.New({});
+  TensorHandle& handle = *Unwrap(object);
+  handle.storage = std::move(storage);
+  handle.offset_bytes = offset_bytes;
+  handle.size = size;
+  handle.dtype = dtype;
+  handle.storage->device.allocator.count_tensors(1);
+  // Lets the garbage collector see the memory that a small JavaScript object holds.
+  Napi::MemoryManagement::AdjustExternalMemory(env, size * element_bytes(dtype));
+  return object;
+}
+
+TensorHandle& TensorHandle::from(const Napi::Value& value, const char* function, const char* argument) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTensorTag))
+    throw Error(kTypeError, std::string(function) + ": " + argument + " is not a tensor handle");
+  TensorHandle& handle = *Unwrap(value.As<Napi::Object>());
+  if (!handle.storage) throw Error(kDisposedError, std::string(function) + ": " + argument + " was disposed");
+  return handle;
+}
+
+void TensorHandle::Dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+
+void TensorHandle::release(Napi::BasicEnv env) noexcept {
+  if (!storage) return;
+  Napi::MemoryManagement::AdjustExternalMemory(env, -size * element_bytes(dtype));
+  storage->device.allocator.count_tensors(-1);
+  storage.reset();
+}
+
+void define_tensors(Napi::Env env, Napi::Object exports) {
+  Environment& state = environment(env);
+  state.tensor_class = Napi::Persistent(TensorHandle::define(env));
+  const napi_value name = Napi::String::New(env, "birkhoff.read");
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, &state, deliver,
+                                      &state.port->function) != napi_ok)
+    throw Napi::Error::New(env, "birkhoff: cannot create the read port");
+  napi_unref_threadsafe_function(env, state.port->function);  // idle reads do not keep the process alive
+  // Runs before the function itself is torn down: hooks run in reverse order of registration.
+  env.AddCleanupHook(
+      [](ReadPort* port) {
+        std::lock_guard lock(port->mutex);
+        port->function = nullptr;
+      },
+      state.port.get());
+  const auto add = [&](const char* function_name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports[function_name] = Napi::Function::New(env, function, function_name);
+  };
+  add("tensorEmpty", with_guard<tensor_empty>);
+  add("tensorFrom", with_guard<tensor_from>);
+  add("tensorView", with_guard<tensor_view>);
+  add("tensorCopy", with_guard<tensor_copy>);
+  add("tensorRead", with_guard<tensor_read>);
+  add("tensorReadSync", with_guard<tensor_read_sync>);
+  add("synchronize", with_guard<synchronize>);
+}
+
+}  // namespace birkhoff

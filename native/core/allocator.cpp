@@ -1,0 +1,152 @@
+#include "core/allocator.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+#include "core/stream.h"
+
+namespace birkhoff {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kSegment = size_t{32} << 20;
+
+size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+Allocator::~Allocator() {
+  release_free_segments();
+}
+
+void* Allocator::allocate(int64_t bytes) {
+  const size_t size = std::max(round_up(static_cast<size_t>(bytes), kAlignment), kAlignment);
+  std::unique_lock lock(mutex_);
+  const bool over_budget = budget_ >= 0 && stats_.bytes + static_cast<int64_t>(size) > budget_;
+  const bool injected = fail_after_ == 0;
+  if (fail_after_ >= 0) --fail_after_;
+  if (over_budget || injected)
+    throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted, " +
+                                       std::to_string(stats_.bytes) + " live" +
+                                       (over_budget ? ", budget " + std::to_string(budget_) : ""));
+#ifdef BIRKHOFF_SANITIZE
+  // No reuse and no segments, so that the sanitizer sees every block's ends and every use after it is freed.
+  Block* block = new Block{static_cast<char*>(memory_.acquire(size)), size, false, nullptr, nullptr};
+  stats_.reserved_bytes += static_cast<int64_t>(size);
+#else
+  Block key{nullptr, size, true, nullptr, nullptr};
+  auto found = free_.lower_bound(&key);
+  if (found == free_.end()) {
+    Block* segment = add_segment(size);
+    if (!segment) {
+      lock.unlock();
+      stream_.drain();  // cached memory may still be read by queued work
+      lock.lock();
+      release_free_segments();
+      segment = add_segment(size);
+    }
+    if (!segment)
+      throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted, " +
+                                         std::to_string(stats_.bytes) + " live, the system has no more");
+    found = free_.insert(segment).first;
+  }
+  Block* block = *found;
+  free_.erase(found);
+  if (block->size - size >= kAlignment) {
+    Block* rest = new Block{block->data + size, block->size - size, true, block, block->next};
+    if (block->next) block->next->previous = rest;
+    block->next = rest;
+    block->size = size;
+    free_.insert(rest);
+  }
+  block->free = false;
+#endif
+  used_.emplace(block->data, block);
+  stats_.bytes += static_cast<int64_t>(size);
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.bytes);
+  return block->data;
+}
+
+void Allocator::free(void* data) noexcept {
+  std::lock_guard lock(mutex_);
+  const auto found = used_.find(data);
+  if (found == used_.end()) return;
+  Block* block = found->second;
+  used_.erase(found);
+  stats_.bytes -= static_cast<int64_t>(block->size);
+#ifdef BIRKHOFF_SANITIZE
+  stats_.reserved_bytes -= static_cast<int64_t>(block->size);
+  stream_.submit([release = memory_.release, data = block->data, size = block->size] { release(data, size); });
+  delete block;
+#else
+  block->free = true;
+  const auto merge_next = [](Block* a) {
+    Block* b = a->next;
+    a->size += b->size;
+    a->next = b->next;
+    if (b->next) b->next->previous = a;
+    delete b;
+  };
+  if (block->next && block->next->free) {
+    free_.erase(block->next);
+    merge_next(block);
+  }
+  if (block->previous && block->previous->free) {
+    block = block->previous;
+    free_.erase(block);
+    merge_next(block);
+  }
+  free_.insert(block);
+#endif
+}
+
+Allocator::Block* Allocator::add_segment(size_t bytes) {
+  // Large tensors get segments of their own size; small ones share.
+  const size_t size = bytes >= kSegment / 4 ? round_up(bytes, size_t{2} << 20) : kSegment;
+  void* data = memory_.acquire(size);
+  if (!data) return nullptr;
+  stats_.reserved_bytes += static_cast<int64_t>(size);
+  return new Block{static_cast<char*>(data), size, true, nullptr, nullptr};
+}
+
+void Allocator::release_free_segments() {
+  for (auto it = free_.begin(); it != free_.end();) {
+    Block* block = *it;
+    if (block->previous || block->next) {
+      ++it;
+      continue;
+    }
+    it = free_.erase(it);
+    memory_.release(block->data, block->size);
+    stats_.reserved_bytes -= static_cast<int64_t>(block->size);
+    delete block;
+  }
+}
+
+MemoryStats Allocator::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+void Allocator::reset_peak() {
+  std::lock_guard lock(mutex_);
+  stats_.peak_bytes = stats_.bytes;
+}
+
+void Allocator::set_budget(int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  budget_ = bytes;
+}
+
+void Allocator::fail_after(int64_t allocations) {
+  std::lock_guard lock(mutex_);
+  fail_after_ = allocations;
+}
+
+void Allocator::count_tensors(int64_t change) {
+  std::lock_guard lock(mutex_);
+  stats_.tensors += change;
+}
+
+}  // namespace birkhoff

@@ -1,0 +1,88 @@
+#include "cpu/backend.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "cpu/gemm.h"
+#include "cpu/thread_pool.h"
+
+namespace birkhoff::cpu {
+
+namespace portable {
+extern const Kernels kernel_table;
+}
+#ifdef BIRKHOFF_X86
+namespace avx2 {
+extern const Kernels kernel_table;
+}
+namespace avx512 {
+extern const Kernels kernel_table;
+}
+#endif
+
+namespace {
+
+struct Level {
+  const char* name;
+  const Kernels* kernels;
+  bool supported;
+};
+
+// Best first. BIRKHOFF_SIMD picks a lower one, for tests and comparisons.
+const Level& level() {
+  static const Level chosen = [] {
+    const Level levels[] = {
+#ifdef BIRKHOFF_X86
+        {"avx512", &avx512::kernel_table,
+         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512dq")},
+        {"avx2", &avx2::kernel_table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+#endif
+        {"portable", &portable::kernel_table, true},
+    };
+    const char* wanted = std::getenv("BIRKHOFF_SIMD");
+    for (const Level& level : levels)
+      if (level.supported && wanted && std::strcmp(wanted, level.name) == 0) return level;
+    for (const Level& level : levels)
+      if (level.supported) return level;
+    __builtin_unreachable();
+  }();
+  return chosen;
+}
+
+void* acquire(size_t bytes) {
+#ifdef BIRKHOFF_SANITIZE
+  return std::aligned_alloc(64, bytes);
+#else
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  madvise(data, bytes, MADV_HUGEPAGE);  // best effort: fewer TLB misses in bandwidth-bound kernels
+  return data;
+#endif
+}
+
+void release(void* data, size_t bytes) {
+#ifdef BIRKHOFF_SANITIZE
+  (void)bytes;
+  std::free(data);
+#else
+  munmap(data, bytes);
+#endif
+}
+
+void copy(void* target, const void* source, size_t bytes) { std::memcpy(target, source, bytes); }
+
+}  // namespace
+
+const Backend& backend() {
+  static const Backend table = {*level().kernels, {acquire, release}, copy, copy};
+  return table;
+}
+
+const char* simd_name() { return level().name; }
+const char* gemm_name() { return gemm_library(); }
+std::string description() { return std::string("CPU, ") + simd_name() + ", GEMM " + gemm_name(); }
+
+}  // namespace birkhoff::cpu

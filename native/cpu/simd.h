@@ -1,0 +1,182 @@
+// Vectors of the instruction set that this file is compiled for. Every CPU kernel is written once over `vf` and compiled three
+// times, into namespaces portable, avx2 and avx512; backend.cpp picks one at run time.
+// Nothing here or in a kernel may instantiate a standard-library template out of line: the linker would keep one copy for all
+// instruction sets (a test checks the objects for weak symbols).
+#pragma once
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "core/dtype.h"
+#include "cpu/thread_pool.h"
+
+#define BIRKHOFF_INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#define BIRKHOFF_ISA avx512
+#elif defined(__AVX2__)
+#define BIRKHOFF_ISA avx2
+#else
+#define BIRKHOFF_ISA portable
+#endif
+
+// Where ops/*.h put their per-token maths.
+#define BIRKHOFF_MATH birkhoff::cpu::BIRKHOFF_ISA
+
+namespace birkhoff::cpu::BIRKHOFF_ISA {
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(4 * W)));
+typedef int32_t vi __attribute__((vector_size(4 * W)));
+typedef uint32_t vu __attribute__((vector_size(4 * W)));
+typedef uint16_t vh __attribute__((vector_size(2 * W)));
+
+BIRKHOFF_INLINE vf broadcast(float v) { return vf{} + v; }
+
+BIRKHOFF_INLINE vf load(const float* p) {
+  vf v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+BIRKHOFF_INLINE vf load(const bfloat16* p) {
+  vh h;
+  memcpy(&h, p, sizeof h);
+  return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+BIRKHOFF_INLINE void store(float* p, vf v) { memcpy(p, &v, sizeof v); }
+BIRKHOFF_INLINE void store(bfloat16* p, vf v) {
+  const vu u = (vu)v;
+  const vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const vu quiet = (u >> 16) | 0x40u;
+  const vh h = __builtin_convertvector((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded, vh);
+  memcpy(p, &h, sizeof h);
+}
+
+// The first `count` < W lanes; the others are zero, or not written.
+template <class T>
+BIRKHOFF_INLINE vf load_partial(const T* p, int64_t count) {
+  T lanes[W] = {};
+  for (int64_t i = 0; i < count; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+template <class T>
+BIRKHOFF_INLINE void store_partial(T* p, vf v, int64_t count) {
+  T lanes[W];
+  store(lanes, v);
+  for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+// Past the caches: for outputs too large to stay in them, saves reading the line before writing it. p must be aligned.
+BIRKHOFF_INLINE void store_stream(float* p, vf v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, (__m256)v);
+#else
+  _mm_stream_ps(p, (__m128)v);
+#endif
+}
+BIRKHOFF_INLINE void store_stream(bfloat16* p, vf v) { store(p, v); }
+
+BIRKHOFF_INLINE vf vfma(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+BIRKHOFF_INLINE float vfma(float a, float b, float c) {
+#if defined(__FMA__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+BIRKHOFF_INLINE vf vsqrt(vf v) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)v);
+#else
+  return (vf)_mm_sqrt_ps((__m128)v);
+#endif
+}
+BIRKHOFF_INLINE vf vmax(vf a, vf b) { return a > b ? a : b; }
+BIRKHOFF_INLINE vf vmin(vf a, vf b) { return a < b ? a : b; }
+BIRKHOFF_INLINE vf vselect(vi mask, vf a, vf b) { return mask ? a : b; }
+
+// Ordered: always the same tree, so the same bits.
+BIRKHOFF_INLINE float sum_lanes(vf v) {
+  float lanes[W];
+  memcpy(lanes, &v, sizeof v);
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+BIRKHOFF_INLINE float max_lanes(vf v) {
+  float lanes[W];
+  memcpy(lanes, &v, sizeof v);
+  float top = lanes[0];
+  for (int i = 1; i < W; ++i) top = lanes[i] > top ? lanes[i] : top;
+  return top;
+}
+
+// exp within 1.5 ulp (Cody-Waite reduction, degree 6); 0 below -87.3, infinity above 88.7, NaN stays NaN.
+BIRKHOFF_INLINE vf vexp(vf x) {
+  const vf clamped = vmin(vmax(x, broadcast(-87.336544f)), broadcast(88.722839f));
+  const vf magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const vf shifted = vfma(clamped, broadcast(1.44269504f), magic);
+  const vf n = shifted - magic;
+  vf r = vfma(n, broadcast(-0.693359375f), clamped);
+  r = vfma(n, broadcast(2.12194440e-4f), r);
+  vf p = broadcast(1.9875691500e-4f);
+  p = vfma(p, r, broadcast(1.3981999507e-3f));
+  p = vfma(p, r, broadcast(8.3334519073e-3f));
+  p = vfma(p, r, broadcast(4.1665795894e-2f));
+  p = vfma(p, r, broadcast(1.6666665459e-1f));
+  p = vfma(p, r, broadcast(5.0000001201e-1f));
+  p = vfma(p, r * r, r) + 1.0f;
+  // 2^n in two factors, since n = 128 has no exponent of its own.
+  const vi k = (vi)shifted - 0x4b400000;
+  const vi half = k >> 1;
+  p = p * (vf)((half + 127) << 23) * (vf)((k - half + 127) << 23);
+  p = vselect(x < broadcast(-87.336544f), vf{}, p);
+  p = vselect(x > broadcast(88.722839f), broadcast(__builtin_inff()), p);
+  return vselect(x != x, x, p);
+}
+BIRKHOFF_INLINE float vexp(float x) { return vexp(broadcast(x))[0]; }
+BIRKHOFF_INLINE vf vsigmoid(vf x) { return 1.0f / (1.0f + vexp(-x)); }
+BIRKHOFF_INLINE vf vtanh(vf x) { return 1.0f - 2.0f / (vexp(2.0f * x) + 1.0f); }
+
+// parallel_for over a lambda, by reference.
+template <class F>
+BIRKHOFF_INLINE void parallel(int64_t count, const F& body) {
+  parallel_for(
+      count, [](void* context, int64_t index) { (*static_cast<const F*>(context))(index); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+BIRKHOFF_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+BIRKHOFF_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+BIRKHOFF_INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Calls body with a typed null pointer for the view's element type: float or bfloat16.
+template <class F>
+BIRKHOFF_INLINE void with_float_type(DType dtype, const F& body) {
+  if (dtype == DType::kBFloat16)
+    body(static_cast<bfloat16*>(nullptr));
+  else
+    body(static_cast<float*>(nullptr));
+}
+
+}  // namespace birkhoff::cpu::BIRKHOFF_ISA

@@ -1,0 +1,203 @@
+// Sinkhorn projection of one n x n matrix of logits per token (mHC eq. 9), and its exact gradient.
+//
+//   logits, res [tokens, n, n]; row = destination stream, column = source stream
+//   paper:        M = exp(L - max L);  iters times: columns, then rows
+//   deepseek-v4:  on L transposed: M = softmax over rows + eps; columns; then iters - 1 times: rows, columns; res = M transposed
+//
+// Backward rewinds each normalisation by multiplication, so only its sums are kept: 2 * iters * n floats per token.
+// A sum below kSmallestSum (2^-126: every entry of the line underflowed) is replaced by it: the line stays near zero, finite.
+#pragma once
+#include "core/checks.h"
+#include "core/host_device.h"
+
+namespace birkhoff {
+
+enum class Convention : int32_t { kPaper = 0, kDeepSeekV4 = 1 };
+
+inline constexpr int kMaxSinkhornIters = 64;
+inline constexpr float kSmallestSum = 1.17549435e-38f;
+
+struct SinkhornForwardArgs {
+  static constexpr const char* kName = "sinkhorn";
+  View logits, res;
+  int64_t tokens, n, iters;
+  double eps;
+  int64_t convention;
+
+  template <class F>
+  void fields(F&& field) {
+    field("logits", logits), field("res", res), field("tokens", tokens), field("n", n), field("iters", iters);
+    field("eps", eps), field("convention", convention);
+  }
+  void check() const {
+    require_streams(kName, n);
+    require_range(kName, "iters", iters, 1, kMaxSinkhornIters);
+    require_dtype(kName, "logits", logits, DType::kFloat32), require_dtype(kName, "res", res, DType::kFloat32);
+    require_size(kName, "logits", logits, {tokens, n, n}), require_size(kName, "res", res, {tokens, n, n});
+  }
+};
+
+struct SinkhornBackwardArgs {
+  static constexpr const char* kName = "sinkhorn backward";
+  View logits, grad_res, grad_logits;
+  int64_t tokens, n, iters;
+  double eps;
+  int64_t convention;
+
+  template <class F>
+  void fields(F&& field) {
+    field("logits", logits), field("gradRes", grad_res), field("gradLogits", grad_logits), field("tokens", tokens);
+    field("n", n), field("iters", iters), field("eps", eps), field("convention", convention);
+  }
+  void check() const {
+    require_streams(kName, n);
+    require_range(kName, "iters", iters, 1, kMaxSinkhornIters);
+    for (const View* view : {&logits, &grad_res, &grad_logits}) {
+      require_dtype(kName, "tensor", *view, DType::kFloat32);
+      require_size(kName, "tensor", *view, {tokens, n, n});
+    }
+  }
+};
+
+}  // namespace birkhoff
+
+// Per-token maths, in the namespace of the backend that includes it (which brings vmax, vexp, vfma, vselect). V is float, or a
+// vector with one token per lane. Matrices are row-major in registers.
+#ifdef BIRKHOFF_MATH
+namespace BIRKHOFF_MATH {
+
+// One normalisation: every line (row or column) divided by its sum. Optionally keeps the divisors.
+template <int N, bool Rows, class V>
+MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, V* divisors) {
+#pragma GCC unroll 8
+  for (int line = 0; line < N; ++line) {
+    constexpr int stride = Rows ? 1 : N;
+    const int start = Rows ? line * N : line;
+    V sum = m[start];
+#pragma GCC unroll 8
+    for (int k = 1; k < N; ++k) sum = sum + m[start + k * stride];
+    const V divisor = vmax(sum + eps, V{} + kSmallestSum);
+    if (divisors) divisors[line] = divisor;
+    const V inverse = 1.0f / divisor;
+#pragma GCC unroll 8
+    for (int k = 0; k < N; ++k) m[start + k * stride] = m[start + k * stride] * inverse;
+  }
+}
+
+// Undoes one normalisation: m becomes what it was, g the gradient with respect to that.
+// Y = X/(c+eps): dX = (dY - sum(dY*Y))/(c+eps), X = Y(c+eps).
+template <int N, bool Rows, class V>
+MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], const V* divisors) {
+#pragma GCC unroll 8
+  for (int line = 0; line < N; ++line) {
+    constexpr int stride = Rows ? 1 : N;
+    const int start = Rows ? line * N : line;
+    V dot = g[start] * m[start];
+#pragma GCC unroll 8
+    for (int k = 1; k < N; ++k) dot = vfma(g[start + k * stride], m[start + k * stride], dot);
+    const V divisor = divisors[line];
+    // A replaced sum is a constant: no gradient flows through it.
+    dot = vselect(divisor > kSmallestSum, dot, V{});
+    const V inverse = 1.0f / divisor;
+#pragma GCC unroll 8
+    for (int k = 0; k < N; ++k) {
+      g[start + k * stride] = (g[start + k * stride] - dot) * inverse;
+      m[start + k * stride] = m[start + k * stride] * divisor;
+    }
+  }
+}
+
+// m: logits in, start matrix out. The paper's start is exp(L - max) over the whole matrix; a row maximum would change the
+// result, since columns come first.
+template <int N, class V>
+MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
+  if (!softmax_start) {
+    V top = m[0];
+#pragma GCC unroll 64
+    for (int k = 1; k < N * N; ++k) top = vmax(top, m[k]);
+#pragma GCC unroll 64
+    for (int k = 0; k < N * N; ++k) m[k] = vexp(m[k] - top);
+    return;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) {
+    V top = m[i * N];
+#pragma GCC unroll 8
+    for (int j = 1; j < N; ++j) top = vmax(top, m[i * N + j]);
+    V sum = V{};
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) {
+      m[i * N + j] = vexp(m[i * N + j] - top);
+      sum = sum + m[i * N + j];
+    }
+    const V inverse = 1.0f / sum;
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) m[i * N + j] = m[i * N + j] * inverse + eps;
+  }
+}
+
+template <int N, class V>
+MHC_HD void transpose_square(V (&m)[N * N]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i)
+#pragma GCC unroll 8
+    for (int j = i + 1; j < N; ++j) {
+      const V t = m[i * N + j];
+      m[i * N + j] = m[j * N + i];
+      m[j * N + i] = t;
+    }
+}
+
+// Logits to res, in place. sums: null, or 2 * iters * N divisors kept for sinkhorn_backward.
+template <int N, class V>
+MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convention, V* sums) {
+  const bool v4 = convention == Convention::kDeepSeekV4;
+  if (v4) transpose_square<N>(m);
+  sinkhorn_start<N>(m, v4, eps);
+  for (int it = 0; it < iters; ++it) {
+    V* at = sums ? sums + 2 * it * N : nullptr;
+    if (!v4) {
+      sinkhorn_normalise<N, false>(m, eps, at);
+      sinkhorn_normalise<N, true>(m, eps, at ? at + N : nullptr);
+    } else {
+      if (it > 0) sinkhorn_normalise<N, true>(m, eps, at);
+      sinkhorn_normalise<N, false>(m, eps, at ? at + N : nullptr);
+    }
+  }
+  if (v4) transpose_square<N>(m);
+}
+
+// g: gradient of res in, of the logits out. m: res, as sinkhorn_forward left it. logits are needed by the softmax start only.
+template <int N, class V>
+MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Convention convention, const V* sums) {
+  const bool v4 = convention == Convention::kDeepSeekV4;
+  if (v4) transpose_square<N>(m), transpose_square<N>(g);
+  for (int it = iters - 1; it >= 0; --it) {
+    const V* at = sums + 2 * it * N;
+    if (!v4) {
+      sinkhorn_rewind<N, true>(m, g, at + N);
+      sinkhorn_rewind<N, false>(m, g, at);
+    } else {
+      sinkhorn_rewind<N, false>(m, g, at + N);
+      if (it > 0) sinkhorn_rewind<N, true>(m, g, at);
+    }
+  }
+  // Here m is the start matrix again.
+  if (!v4) {
+#pragma GCC unroll 64
+    for (int k = 0; k < N * N; ++k) g[k] = g[k] * m[k];
+    return;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) {
+    V dot = V{};
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) dot = vfma(g[i * N + j], m[i * N + j] - eps, dot);
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) g[i * N + j] = (m[i * N + j] - eps) * (g[i * N + j] - dot);
+  }
+  transpose_square<N>(g);
+}
+
+}  // namespace BIRKHOFF_MATH
+#endif
