@@ -203,7 +203,7 @@ export function defineOp<A extends readonly Argument[], O = void, R extends Tens
       },
     };
     const { result, created } = collect(() => noGrad(() => op.forward(context, args, options)));
-    const outputs = Array.isArray(result) ? result : [result];
+    const outputs: readonly Tensor[] = Array.isArray(result) ? result : [result as Tensor];
     const owned: Tensor[] = [];
     for (const tensor of [...created])
       if (outputs.includes(tensor)) adopt(tensor);
