@@ -48,6 +48,67 @@ export interface Native {
     eps: number,
     convention: number,
   ): void;
+  mhcPreForward(
+    x: H,
+    phi: H,
+    alpha: H,
+    bias: H,
+    input: H,
+    pre: H,
+    post: Optional,
+    res: Optional,
+    q: H,
+    r: H,
+    tokens: number,
+    n: number,
+    channels: number,
+    normEps: number,
+    iters: number,
+    sinkhornEps: number,
+    convention: number,
+  ): void;
+  mhcPreBackward(
+    x: H,
+    phi: H,
+    alpha: H,
+    bias: H,
+    q: H,
+    r: H,
+    gradInput: Optional,
+    gradPre: Optional,
+    gradPost: Optional,
+    gradRes: Optional,
+    gradOutput: Optional,
+    gradX: H,
+    gradPhi: H,
+    gradAlpha: H,
+    gradBias: H,
+    tokens: number,
+    n: number,
+    channels: number,
+    headOnly: number,
+    normEps: number,
+    iters: number,
+    sinkhornEps: number,
+    convention: number,
+  ): void;
+  mhcPostForward(x: H, output: H, post: H, res: H, y: H, tokens: number, n: number, channels: number): void;
+  mhcPostBackward(
+    x: H,
+    output: H,
+    post: H,
+    res: H,
+    gradY: H,
+    gradOutput: H,
+    gradPost: H,
+    gradRes: H,
+    gradX: Optional,
+    tokens: number,
+    n: number,
+    channels: number,
+  ): void;
+  expand(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
+  contract(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
 }
 
 const require = createRequire(import.meta.url);

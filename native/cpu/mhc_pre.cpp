@@ -1,0 +1,196 @@
+// mhcPre forward on CPU: x is read from memory once. A tile of 16 tokens is projected (phi packed so that one broadcast of x
+// feeds up to three vectors of coefficients), its coefficients are computed with one token per lane, and u is collapsed
+// while the tile is still in cache.
+#include "cpu/kernels.h"
+#include "cpu/streams.h"
+#include "cpu/tokens.h"
+
+namespace birkhoff::cpu::BIRKHOFF_ISA {
+namespace {
+
+constexpr int kChunk = 256;  // of K: the slice of packed phi stays in L1 while the tile passes over it
+
+// Coefficients are projected in groups of up to three vectors: with four tokens that fills the registers.
+template <int Count>
+struct Groups {
+  static constexpr int kVectors = (Count + W - 1) / W;
+  static constexpr int kPadded = kVectors * W;
+  static constexpr int kGroups = (kVectors + 2) / 3;
+  static constexpr int width(int group) { return group + 1 < kGroups ? 3 : kVectors - 3 * (kGroups - 1); }
+};
+
+// phi [count, K] to [group][K][width * W], zero-padded.
+template <int Count>
+void pack(const float* phi, int64_t K, float* packed) {
+  using G = Groups<Count>;
+  parallel(ceil_div(K, kChunk), [&](int64_t chunk) {
+    const int64_t end = min64(K, (chunk + 1) * kChunk);
+    for (int group = 0; group < G::kGroups; ++group) {
+      const int lanes = G::width(group) * W;
+      float* target = packed + 3 * W * K * group;
+      for (int c = 0; c < lanes; ++c) {
+        const int row = 3 * W * group + c;
+        for (int64_t k = chunk * kChunk; k < end; ++k) target[k * lanes + c] = row < Count ? phi[row * K + k] : 0.0f;
+      }
+    }
+  });
+}
+
+// q[t] += x[t, 0..length) * packed phi, for Tokens tokens and Width vectors of coefficients.
+template <int Tokens, int Width>
+BIRKHOFF_INLINE void project(const float* const* x, int64_t length, const float* packed, float* q, int64_t q_stride) {
+  vf sum[Tokens][Width] = {};
+  for (int64_t k = 0; k < length; ++k) {
+    vf p[Width];
+#pragma GCC unroll 3
+    for (int v = 0; v < Width; ++v) p[v] = load(packed + (k * Width + v) * W);
+#pragma GCC unroll 8
+    for (int t = 0; t < Tokens; ++t) {
+      const vf xk = broadcast(x[t][k]);
+#pragma GCC unroll 3
+      for (int v = 0; v < Width; ++v) sum[t][v] = vfma(xk, p[v], sum[t][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < Tokens; ++t)
+#pragma GCC unroll 3
+    for (int v = 0; v < Width; ++v) store(q + t * q_stride + v * W, load(q + t * q_stride + v * W) + sum[t][v]);
+}
+
+template <int Width>
+BIRKHOFF_INLINE void project_tile(const float* const* x, int64_t length, const float* packed, float* q, int64_t q_stride) {
+  constexpr int tokens = Width == 1 || W == 16 ? (Width == 3 ? 4 : 8) : 4;
+  for (int t = 0; t < kTile; t += tokens) project<tokens, Width>(x + t, length, packed, q + t * q_stride, q_stride);
+}
+
+BIRKHOFF_INLINE vf squares(const float* x, int64_t length, vf sum) {
+  vf parts[4] = {sum, {}, {}, {}};
+  int64_t k = 0;
+  for (; k + 4 * W <= length; k += 4 * W)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      const vf value = load(x + k + v * W);
+      parts[v] = vfma(value, value, parts[v]);
+    }
+  for (; k < length; k += W) {
+    const vf value = k + W <= length ? load(x + k) : load_partial(x + k, length - k);
+    parts[0] = vfma(value, value, parts[0]);
+  }
+  return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+}
+
+// float streams are used where they lie; bfloat16 ones are widened, chunk by chunk.
+BIRKHOFF_INLINE const float* as_float(const float* x, int64_t, float*) { return x; }
+BIRKHOFF_INLINE const float* as_float(const bfloat16* x, int64_t length, float* buffer) {
+  int64_t k = 0;
+  for (; k + W <= length; k += W) store(buffer + k, load(x + k));
+  for (; k < length; ++k) buffer[k] = to_float(x[k]);
+  return buffer;
+}
+
+template <int n, class T>
+BIRKHOFF_INLINE void collapse(const T* x, const float* pre, int64_t channels, T* input) {
+  vf weight[n];
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) weight[i] = broadcast(pre[i]);
+  for (int64_t c = 0; c < channels; c += W) {
+    const int64_t count = min64(W, channels - c);
+    vf sum;
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i) {
+      const vf value = count == W ? load(x + i * channels + c) : load_partial(x + i * channels + c, count);
+      sum = i == 0 ? weight[0] * value : vfma(weight[i], value, sum);
+    }
+    if (count == W)
+      store(input + c, sum);
+    else
+      store_partial(input + c, sum, count);
+  }
+}
+
+// The projection of one tile: q [kTile][padded] and the sums of squares. Tokens beyond count repeat the last one.
+template <int Count, class T>
+BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const float* packed, float* q, float* square_sums) {
+  using G = Groups<Count>;
+  float widened[kTile][kChunk];
+  vf sums[kTile] = {};
+  for (int64_t k = 0; k < K; k += kChunk) {
+    const int64_t length = min64(kChunk, K - k);
+    const float* rows[kTile];
+    for (int t = 0; t < kTile; ++t) rows[t] = as_float(x + min64(t, count - 1) * K + k, length, widened[t]);
+    for (int t = 0; t < count; ++t) sums[t] = squares(rows[t], length, sums[t]);
+#pragma GCC unroll 8
+    for (int group = 0; group < G::kGroups; ++group) {
+      const float* slice = packed + 3 * W * K * group + k * G::width(group) * W;
+      float* target = q + 3 * W * group;
+      if (group + 1 < G::kGroups)
+        project_tile<3>(rows, length, slice, target, G::kPadded);
+      else
+        project_tile<G::width(G::kGroups - 1)>(rows, length, slice, target, G::kPadded);
+    }
+  }
+  for (int t = 0; t < count; ++t) square_sums[t] = sum_lanes(sums[t]);
+}
+
+template <int n, bool Head, class T>
+void forward(const MhcPreForwardArgs& args) {
+  using Coefs = Coefficients<n, Head, vf>;
+  constexpr int N = Coefs::kCount;
+  using G = Groups<N>;
+  const int64_t C = args.channels, K = n * C;
+  float* packed = static_cast<float*>(args.scratch);
+  pack<N>(args.phi.f32(), K, packed);
+  const vf shift = broadcast(pre_shift(args.options));
+
+  parallel(ceil_div(args.tokens, kTile), [&](int64_t tile) {
+    const int64_t first = tile * kTile, count = min64(kTile, args.tokens - first);
+    const T* x = args.x.as<T>() + first * K;
+    float q[kTile * G::kPadded] = {};
+    float square_sums[kTile] = {};
+    project_streams<N>(x, count, K, packed, q, square_sums);
+
+    float scale[kTile];
+    for (int t = 0; t < kTile; t += W)
+      store(scale + t, 1.0f / vsqrt(load(square_sums + t) / static_cast<float>(K) + static_cast<float>(args.options.norm_eps)));
+    float m[N][kTile], pre[n][kTile], post[n][kTile], res[n * n][kTile];
+    for (int k = 0; k < N; ++k)
+      for (int t = 0; t < kTile; ++t) m[k][t] = scale[t] * q[t * G::kPadded + k];
+    for (int t = 0; t < count; t += W) {
+      vf lanes[N];
+      load_vectors(m, t, lanes);
+      Coefs coefficients;
+      coefficients.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, nullptr);
+#pragma GCC unroll 8
+      for (int i = 0; i < n; ++i) coefficients.pre[i] = coefficients.pre[i] + shift;
+      store_vectors(pre, t, coefficients.pre);
+      if constexpr (!Head) store_vectors(post, t, coefficients.post), store_vectors(res, t, coefficients.res);
+    }
+    store_lanes(args.pre.f32() + first * n, n, count, pre);
+    if constexpr (!Head) {
+      store_lanes(args.post.f32() + first * n, n, count, post);
+      store_lanes(args.res.f32() + first * n * n, n * n, count, res);
+    }
+    for (int64_t t = 0; t < count; ++t) {
+      memcpy(args.q.f32() + (first + t) * N, q + t * G::kPadded, N * sizeof(float));
+      args.r.f32()[first + t] = scale[t];
+      collapse<n>(x + t * K, args.pre.f32() + (first + t) * n, C, args.input.as<T>() + (first + t) * C);
+    }
+  });
+}
+
+}  // namespace
+
+void mhc_pre_forward(const MhcPreForwardArgs& args) {
+  if (args.tokens == 0) return;
+  with_streams(args.n, [&](auto n) {
+    with_float_type(args.x.dtype, [&](auto* type) {
+      using T = std::remove_pointer_t<decltype(type)>;
+      if (args.head())
+        forward<n(), true, T>(args);
+      else
+        forward<n(), false, T>(args);
+    });
+  });
+}
+
+}  // namespace birkhoff::cpu::BIRKHOFF_ISA
