@@ -1,6 +1,9 @@
-// mhcPre backward ("finish") on CPU, per tile of 16 tokens: dpre = <du, x_i> brings the tile into cache; the coefficient
-// backward runs with one token per lane; then dx (four terms, one rounding) and the tile's share of dphi come from one more
-// pass over the cached tile. dphi, dalpha and dbias are summed in at most 32 partials, folded in order.
+// mhcPre backward ("finish") on CPU, per tile of 16 tokens:
+//   gather   one sequential read of x, du and dy: dpre = <du, x_i>, and sum_i res_ij dy_i + pre_j du, packed beside x by blocks
+//            of columns (rows a power of two apart would share cache sets)
+//   gates    coefficient backward, one token per lane
+//   finish   per block: the tile's share of dphi, and dx (four terms, one rounding)
+// dphi, dalpha and dbias are summed in at most 32 partials, folded in order.
 #include "cpu/kernels.h"
 #include "cpu/streams.h"
 #include "cpu/tokens.h"
@@ -55,64 +58,86 @@ struct Packed {
   }
 };
 
-// Two vectors of columns; the last block may be cut short.
-template <bool Full, class T>
-BIRKHOFF_INLINE void load2(const T* p, int64_t width, vf (&v)[2]) {
-  if constexpr (Full) {
-    v[0] = load(p), v[1] = load(p + W);
-  } else {
-    v[0] = load_partial(p, min64(W, width));
-    v[1] = width > W ? load_partial(p + W, width - W) : vf{};
-  }
-}
-
-template <bool Full, class T>
-BIRKHOFF_INLINE void store2(T* p, int64_t width, bool streaming, const vf (&v)[2]) {
-  if constexpr (!Full) {
-    store_partial(p, v[0], min64(W, width));
-    if (width > W) store_partial(p + W, v[1], width - W);
-  } else if (streaming) {
-    store_stream(p, v[0]), store_stream(p + W, v[1]);
-  } else {
-    store(p, v[0]), store(p + W, v[1]);
-  }
-}
-
-// What one tile needs in its pass over columns; rows are per token.
+// What one tile needs; rows are per token.
 template <int n, int Count, class T>
 struct Tile {
   const T *x, *du, *dy;  // du, dy may be null
   T* dx;
-  const float* packed;
-  float* partial;
   int64_t count, channels;
-  bool first, streaming;
+  // [column block][stream][token][kBlock], zero-padded: x, and the terms of dx that do not wait for the coefficient backward.
+  float *packed_x, *packed_dx;
   float pre[kTile][n], res[kTile][n * n], rdm[kTile][Count], norm_term[kTile];
 
-  // dx of Tokens tokens in one block of one stream.
-  template <int Tokens, bool Full>
-  MHC_HD void finish(int t, int j, int64_t column, int64_t width, const float* phi) const {
+  static int64_t workspace_floats(int64_t channels) { return 2 * ceil_div(channels, kBlock) * n * kTile * kBlock; }
+  static int64_t offset(int64_t block, int stream) { return (block * n + stream) * kTile * kBlock; }
+
+  // One vector of columns of one token; adds <du, x_i> to products.
+  template <bool Full>
+  MHC_HD void gather_vector(int64_t t, int64_t c, int64_t width, vf (&products)[n]) const {
+    const auto get = [&](const T* p) { return Full ? load(p + c) : load_partial(p + c, width); };
+    const int64_t at = (c / kBlock) * n * kTile * kBlock + t * kBlock + c % kBlock;
+    vf sum[n] = {};
+    if (du) {
+      const vf d = get(du + t * channels);
+#pragma GCC unroll 8
+      for (int j = 0; j < n; ++j) {
+        const vf value = get(x + (t * n + j) * channels);
+        store(packed_x + at + j * kTile * kBlock, value);
+        products[j] = vfma(d, value, products[j]);
+        sum[j] = broadcast(pre[t][j]) * d;
+      }
+    } else {
+#pragma GCC unroll 8
+      for (int j = 0; j < n; ++j) store(packed_x + at + j * kTile * kBlock, get(x + (t * n + j) * channels));
+    }
+    if (dy)
+#pragma GCC unroll 8
+      for (int i = 0; i < n; ++i) {
+        const vf value = get(dy + (t * n + i) * channels);
+#pragma GCC unroll 8
+        for (int j = 0; j < n; ++j) sum[j] = vfma(broadcast(res[t][i * n + j]), value, sum[j]);
+      }
+#pragma GCC unroll 8
+    for (int j = 0; j < n; ++j) store(packed_dx + at + j * kTile * kBlock, sum[j]);
+  }
+
+  MHC_HD void gather(int64_t t, float (*grad_pre)[kTile]) const {
+    vf products[n] = {};
+    int64_t c = 0;
+    for (; c + W <= channels; c += W) gather_vector<true>(t, c, W, products);
+    if (c < channels) gather_vector<false>(t, c, channels - c, products);
+    for (int i = 0; i < n; ++i) grad_pre[i][t] += sum_lanes(products[i]);
+  }
+
+  // Tokens beyond count: their rdm is zero, so they add nothing to dphi; their dx is not written.
+  template <int Rows>
+  MHC_HD void add_grad_phi(int k, const float* xs, bool first, float* target) const {
+    vf sum[Rows][2] = {};
+    if (!first)
+#pragma GCC unroll 6
+      for (int a = 0; a < Rows; ++a)
+        sum[a][0] = load(target + (k + a) * kBlock), sum[a][1] = load(target + (k + a) * kBlock + W);
+    for (int64_t t = 0; t < count; ++t) {
+      const vf x0 = load(xs + t * kBlock), x1 = load(xs + t * kBlock + W);
+#pragma GCC unroll 6
+      for (int a = 0; a < Rows; ++a) {
+        const vf weight = broadcast(rdm[t][k + a]);
+        sum[a][0] = vfma(weight, x0, sum[a][0]), sum[a][1] = vfma(weight, x1, sum[a][1]);
+      }
+    }
+#pragma GCC unroll 6
+    for (int a = 0; a < Rows; ++a)
+      store(target + (k + a) * kBlock, sum[a][0]), store(target + (k + a) * kBlock + W, sum[a][1]);
+  }
+
+  template <int Tokens>
+  MHC_HD void add_projection(int64_t t, const float* xs, float* dxs, const float* phi) const {
     vf sum[Tokens][2];
 #pragma GCC unroll 4
     for (int a = 0; a < Tokens; ++a) {
-      const int64_t token = t + a;
-      vf value[2];
-      load2<Full>(x + (token * n + j) * channels + column, width, value);
-      const vf norm = broadcast(norm_term[token]);
-      sum[a][0] = norm * value[0], sum[a][1] = norm * value[1];
-      if (du) {
-        load2<Full>(du + token * channels + column, width, value);
-        const vf weight = broadcast(pre[token][j]);
-        sum[a][0] = vfma(weight, value[0], sum[a][0]), sum[a][1] = vfma(weight, value[1], sum[a][1]);
-      }
-      if (dy) {
-#pragma GCC unroll 8
-        for (int i = 0; i < n; ++i) {
-          load2<Full>(dy + (token * n + i) * channels + column, width, value);
-          const vf weight = broadcast(res[token][i * n + j]);
-          sum[a][0] = vfma(weight, value[0], sum[a][0]), sum[a][1] = vfma(weight, value[1], sum[a][1]);
-        }
-      }
+      const vf norm = broadcast(norm_term[t + a]);
+      const float *from = xs + (t + a) * kBlock, *to = dxs + (t + a) * kBlock;
+      sum[a][0] = vfma(norm, load(from), load(to)), sum[a][1] = vfma(norm, load(from + W), load(to + W));
     }
     for (int k = 0; k < Count; ++k) {
       const vf p0 = load(phi + k * kBlock), p1 = load(phi + k * kBlock + W);
@@ -123,69 +148,37 @@ struct Tile {
       }
     }
 #pragma GCC unroll 4
-    for (int a = 0; a < Tokens; ++a)
-      store2<Full>(dx + ((t + a) * n + j) * channels + column, width, streaming, sum[a]);
+    for (int a = 0; a < Tokens; ++a) store(dxs + (t + a) * kBlock, sum[a][0]), store(dxs + (t + a) * kBlock + W, sum[a][1]);
   }
 
-  // Adds the tile's share of dphi in one block of one stream, Rows rows at a time.
-  template <int Rows, bool Full>
-  MHC_HD void add_grad_phi(int k, int j, int64_t column, int64_t width, float* target) const {
-    vf sum[Rows][2] = {};
-    if (!first)
-#pragma GCC unroll 6
-      for (int a = 0; a < Rows; ++a)
-        sum[a][0] = load(target + (k + a) * kBlock), sum[a][1] = load(target + (k + a) * kBlock + W);
-    for (int64_t t = 0; t < count; ++t) {
-      vf value[2];
-      load2<Full>(x + (t * n + j) * channels + column, width, value);
-#pragma GCC unroll 6
-      for (int a = 0; a < Rows; ++a) {
-        const vf weight = broadcast(rdm[t][k + a]);
-        sum[a][0] = vfma(weight, value[0], sum[a][0]), sum[a][1] = vfma(weight, value[1], sum[a][1]);
+  void finish(const Packed<n, Count>& layout, const float* phi, bool first, float* grad_phi) const {
+    constexpr int rows = Count % 6 == 0 ? 6 : Count % 4 == 0 ? 4 : Count;
+    for (int64_t block = 0; block < layout.blocks(); ++block)
+      for (int j = 0; j < n; ++j) {
+        const float* xs = packed_x + offset(block, j);
+        float* dxs = packed_dx + offset(block, j);
+        for (int k = 0; k < Count; k += rows) add_grad_phi<rows>(k, xs, first, grad_phi + layout.offset(block, j));
+        for (int64_t t = 0; t < count; t += 4) add_projection<4>(t, xs, dxs, phi + layout.offset(block, j));
       }
-    }
-#pragma GCC unroll 6
-    for (int a = 0; a < Rows; ++a)
-      store(target + (k + a) * kBlock, sum[a][0]), store(target + (k + a) * kBlock + W, sum[a][1]);
   }
 
-  template <bool Full>
-  MHC_HD void block(const Packed<n, Count>& layout, int64_t index) const {
-    const int64_t column = index * kBlock, width = channels - column;
-    for (int j = 0; j < n; ++j) {
-      const int64_t offset = layout.offset(index, j);
-      constexpr int rows = Count % 6 == 0 ? 6 : Count % 4 == 0 ? 4 : Count;
-      for (int k = 0; k < Count; k += rows) add_grad_phi<rows, Full>(k, j, column, width, partial + offset);
-    }
-    int t = 0;
-    for (; t + 4 <= count; t += 4)
-      for (int j = 0; j < n; ++j) finish<4, Full>(t, j, column, width, packed + layout.offset(index, j));
-    for (; t < count; ++t)
-      for (int j = 0; j < n; ++j) finish<1, Full>(t, j, column, width, packed + layout.offset(index, j));
-  }
-
-  void run(const Packed<n, Count>& layout) const {
-    const int64_t whole = channels / kBlock;
-    for (int64_t index = 0; index < whole; ++index) block<true>(layout, index);
-    if (whole < layout.blocks()) block<false>(layout, whole);
+  template <bool Streaming>
+  void scatter() const {
+    for (int64_t t = 0; t < count; ++t)
+      for (int j = 0; j < n; ++j) {
+        T* row = dx + (t * n + j) * channels;
+        for (int64_t c = 0; c < channels; c += W) {
+          const vf value = load(packed_dx + offset(c / kBlock, j) + t * kBlock + c % kBlock);
+          if (Streaming)
+            store_stream(row + c, value);
+          else if (c + W <= channels)
+            store(row + c, value);
+          else
+            store_partial(row + c, value, channels - c);
+        }
+      }
   }
 };
-
-// <du, x_i> of one token.
-template <int n, class T>
-BIRKHOFF_INLINE void input_products(const T* x, const T* du, int64_t channels, float* products) {
-  vf sum[n] = {};
-  for (int64_t c = 0; c < channels; c += W) {
-    const int64_t count = min64(W, channels - c);
-    const vf d = count == W ? load(du + c) : load_partial(du + c, count);
-#pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) {
-      const T* p = x + i * channels + c;
-      sum[i] = vfma(d, count == W ? load(p) : load_partial(p, count), sum[i]);
-    }
-  }
-  for (int i = 0; i < n; ++i) products[i] = sum_lanes(sum[i]);
-}
 
 template <int n, bool Head, class T>
 void backward(const MhcPreBackwardArgs& args) {
@@ -198,13 +191,14 @@ void backward(const MhcPreBackwardArgs& args) {
   const int64_t partial_count = args.partials();
   double* sums = reinterpret_cast<double*>(partials + ceil_div(partial_count * layout.size(), 16) * 16);
   layout.pack(args.phi.f32(), packed);
-  const vf shift = broadcast(pre_shift(args.options));
+  const float shift = pre_shift(args.options);
   const int64_t tiles = ceil_div(args.tokens, kTile);
   const bool streaming = streams_past_caches(args.grad_x.data, C, args.grad_x.size * 4) && args.grad_x.dtype == DType::kFloat32;
 
   parallel(partial_count, [&](int64_t p) {
     double* sum = sums + p * (N + 3);  // dbias, then dalpha
     for (int k = 0; k < N + 3; ++k) sum[k] = 0;
+    float* buffer = workspace(Tile<n, N, T>::workspace_floats(C));
     const int64_t begin = tiles * p / partial_count, end = tiles * (p + 1) / partial_count;
     for (int64_t index = begin; index < end; ++index) {
       const int64_t start = index * kTile, count = min64(kTile, args.tokens - start);
@@ -213,8 +207,8 @@ void backward(const MhcPreBackwardArgs& args) {
       tile.du = args.grad_input ? args.grad_input.as<T>() + start * C : nullptr;
       tile.dy = args.grad_output ? args.grad_output.as<T>() + start * K : nullptr;
       tile.dx = args.grad_x.as<T>() + start * K;
-      tile.packed = packed, tile.partial = partials + p * layout.size();
-      tile.count = count, tile.channels = C, tile.first = index == begin, tile.streaming = streaming;
+      tile.count = count, tile.channels = C;
+      tile.packed_x = buffer, tile.packed_dx = buffer + Tile<n, N, T>::workspace_floats(C) / 2;
 
       float q[N][kTile], r[1][kTile], grad_pre[n][kTile] = {}, grad_post[n][kTile] = {}, grad_res[n * n][kTile] = {};
       load_lanes(args.q.f32() + start * N, N, count, q);
@@ -222,31 +216,35 @@ void backward(const MhcPreBackwardArgs& args) {
       if (args.grad_pre) load_lanes(args.grad_pre.f32() + start * n, n, count, grad_pre);
       if (args.grad_post) load_lanes(args.grad_post.f32() + start * n, n, count, grad_post);
       if (args.grad_res) load_lanes(args.grad_res.f32() + start * n * n, n * n, count, grad_res);
-      if (tile.du)
-        for (int64_t t = 0; t < count; ++t) {
-          float products[n];
-          input_products<n>(tile.x + t * K, tile.du + t * C, C, products);
-          for (int i = 0; i < n; ++i) grad_pre[i][t] += products[i];
-        }
 
-      float dz[N][kTile], m[N][kTile], pre[n][kTile], res[n * n][kTile];
-      for (int t = 0; t < count; t += W) {
-        vf lanes[N], dpre[n], dpost[n], dres[n * n], dlogits[N];
-        vf divisors[Head ? 1 : 2 * kMaxSinkhornIters * n];
-        const vf scale = load(&r[0][t]);
+      // The coefficients again, from q and r; the divisors of Sinkhorn are kept for its backward.
+      float m[N][kTile];
+      Coefs coefficients[kTile / W];
+      vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
+      for (int v = 0; v * W < count; ++v) {
+        vf lanes[N];
         for (int k = 0; k < N; ++k) {
-          lanes[k] = scale * load(&q[k][t]);
-          store(&m[k][t], lanes[k]);
+          lanes[k] = load(&r[0][v * W]) * load(&q[k][v * W]);
+          store(&m[k][v * W], lanes[k]);
         }
-        load_vectors(grad_pre, t, dpre), load_vectors(grad_post, t, dpost), load_vectors(grad_res, t, dres);
-        Coefs coefficients;
-        coefficients.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, divisors);
-        if constexpr (!Head) store_vectors(res, t, coefficients.res);
-        coefficients.backward(dpre, dpost, dres, args.options, divisors, dlogits);
-#pragma GCC unroll 8
-        for (int i = 0; i < n; ++i) coefficients.pre[i] = coefficients.pre[i] + shift;
-        store_vectors(pre, t, coefficients.pre);
-        store_vectors(dz, t, dlogits);
+        Coefs& coefs = coefficients[v];
+        coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, divisors[v]);
+        for (int lane = 0; lane < W; ++lane) {
+          for (int i = 0; i < n; ++i) tile.pre[v * W + lane][i] = coefs.pre[i][lane] + shift;
+          if constexpr (!Head)
+            for (int k = 0; k < n * n; ++k) tile.res[v * W + lane][k] = coefs.res[k][lane];
+        }
+      }
+
+      for (int64_t t = 0; t < count; ++t) tile.gather(t, grad_pre);
+
+      memset(tile.rdm, 0, sizeof tile.rdm), memset(tile.norm_term, 0, sizeof tile.norm_term);
+      float dz[N][kTile];
+      for (int v = 0; v * W < count; ++v) {
+        vf dpre[n], dpost[n], dres[n * n], dlogits[N];
+        load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
+        coefficients[v].backward(dpre, dpost, dres, args.options, divisors[v], dlogits);
+        store_vectors(dz, v * W, dlogits);
       }
       for (int64_t t = 0; t < count; ++t) {
         float dot = 0;
@@ -259,11 +257,12 @@ void backward(const MhcPreBackwardArgs& args) {
           tile.rdm[t][k] = r[0][t] * dm;
         }
         tile.norm_term[t] = -(r[0][t] * r[0][t] / static_cast<float>(K)) * dot;
-        for (int i = 0; i < n; ++i) tile.pre[t][i] = pre[i][t];
-        if constexpr (!Head)
-          for (int k = 0; k < n * n; ++k) tile.res[t][k] = res[k][t];
       }
-      tile.run(layout);
+      tile.finish(layout, packed, index == begin, partials + p * layout.size());
+      if (streaming)
+        tile.template scatter<true>();
+      else
+        tile.template scatter<false>();
     }
     if (begin == end) memset(partials + p * layout.size(), 0, sizeof(float) * layout.size());
   });

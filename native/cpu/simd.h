@@ -40,7 +40,25 @@ typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
 typedef uint16_t vh __attribute__((vector_size(2 * W)));
 
-BIRKHOFF_INLINE vf broadcast(float v) { return vf{} + v; }
+BIRKHOFF_INLINE vf broadcast(float v) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_set1_ps(v);
+#elif defined(__AVX2__)
+  return (vf)_mm256_set1_ps(v);
+#else
+  return (vf)_mm_set1_ps(v);
+#endif
+}
+template <class V>
+inline __attribute__((always_inline)) V vbroadcast(float v);
+template <>
+inline __attribute__((always_inline)) vf vbroadcast<vf>(float v) {
+  return broadcast(v);
+}
+template <>
+inline __attribute__((always_inline)) float vbroadcast<float>(float v) {
+  return v;
+}
 
 BIRKHOFF_INLINE vf load(const float* p) {
   vf v;

@@ -143,13 +143,13 @@ struct Coefficients {
 
   MHC_HD void compute(const V (&m)[kCount], const float* alpha, const float* bias, const CoefficientOptions& options, V* sums) {
 #pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) pre[i] = vsigmoid(vfma(V{} + alpha[0], m[i], V{} + bias[i]));
+    for (int i = 0; i < n; ++i) pre[i] = vsigmoid(vfma(vbroadcast<V>(alpha[0]), m[i], vbroadcast<V>(bias[i])));
     if constexpr (!Head) {
 #pragma GCC unroll 8
-      for (int i = 0; i < n; ++i) post[i] = 2.0f * vsigmoid(vfma(V{} + alpha[1], m[n + i], V{} + bias[n + i]));
+      for (int i = 0; i < n; ++i) post[i] = 2.0f * vsigmoid(vfma(vbroadcast<V>(alpha[1]), m[n + i], vbroadcast<V>(bias[n + i])));
 #pragma GCC unroll 64
-      for (int k = 0; k < n * n; ++k) res[k] = vfma(V{} + alpha[2], m[2 * n + k], V{} + bias[2 * n + k]);
-      sinkhorn_forward<n>(res, static_cast<int>(options.iters), V{} + static_cast<float>(options.sinkhorn_eps),
+      for (int k = 0; k < n * n; ++k) res[k] = vfma(vbroadcast<V>(alpha[2]), m[2 * n + k], vbroadcast<V>(bias[2 * n + k]));
+      sinkhorn_forward<n>(res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                           static_cast<Convention>(options.convention), sums);
     }
   }
@@ -162,7 +162,7 @@ struct Coefficients {
     if constexpr (!Head) {
 #pragma GCC unroll 8
       for (int i = 0; i < n; ++i) dz[n + i] = grad_post[i] * post[i] * (1.0f - 0.5f * post[i]);
-      sinkhorn_backward<n>(res, grad_res, static_cast<int>(options.iters), V{} + static_cast<float>(options.sinkhorn_eps),
+      sinkhorn_backward<n>(res, grad_res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                            static_cast<Convention>(options.convention), sums);
 #pragma GCC unroll 64
       for (int k = 0; k < n * n; ++k) dz[2 * n + k] = grad_res[k];

@@ -61,7 +61,7 @@ struct SinkhornBackwardArgs {
 
 }  // namespace birkhoff
 
-// Per-token maths, in the namespace of the backend that includes it (which brings vmax, vexp, vfma, vselect). V is float, or a
+// Per-token maths, in the namespace of the backend that includes it (which brings vbroadcast, vmax, vexp, vfma, vselect). V is float, or a
 // vector with one token per lane. Matrices are row-major in registers.
 #ifdef BIRKHOFF_MATH
 namespace BIRKHOFF_MATH {
@@ -76,7 +76,7 @@ MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, V* divisors) {
     V sum = m[start];
 #pragma GCC unroll 8
     for (int k = 1; k < N; ++k) sum = sum + m[start + k * stride];
-    const V divisor = vmax(sum + eps, V{} + kSmallestSum);
+    const V divisor = vmax(sum + eps, vbroadcast<V>(kSmallestSum));
     if (divisors) divisors[line] = divisor;
     const V inverse = 1.0f / divisor;
 #pragma GCC unroll 8
