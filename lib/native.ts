@@ -35,7 +35,63 @@ export interface Native {
   fill(out: H, value: number): void;
   randn(out: H, seed: number, mean: number, std: number): void;
   cast(x: H, out: H): void;
+  // Elementwise; b repeats over the leading axes of a.
   add(a: H, b: H, out: H): void;
+  mul(a: H, b: H, out: H): void;
+  scale(x: H, out: H, factor: number): void;
+  siluForward(x: H, out: H): void;
+  siluBackward(x: H, gradOut: H, gradX: H): void;
+  geluForward(x: H, out: H): void;
+  geluBackward(x: H, gradOut: H, gradX: H): void;
+  swigluForward(gate: H, up: H, out: H): void;
+  swigluBackward(gate: H, up: H, gradOut: H, gradGate: Optional, gradUp: Optional): void;
+  // Normalisation.
+  rmsNormForward(x: H, weight: Optional, y: H, inverse: H, rows: number, channels: number, eps: number): void;
+  rmsNormBackward(
+    x: H,
+    weight: Optional,
+    gradY: H,
+    inverse: H,
+    gradX: Optional,
+    gradWeight: Optional,
+    rows: number,
+    channels: number,
+  ): void;
+  layerNormForward(
+    x: H,
+    weight: Optional,
+    bias: Optional,
+    y: H,
+    mean: H,
+    inverse: H,
+    rows: number,
+    channels: number,
+    eps: number,
+  ): void;
+  layerNormBackward(
+    x: H,
+    weight: Optional,
+    gradY: H,
+    mean: H,
+    inverse: H,
+    gradX: Optional,
+    gradWeight: Optional,
+    gradBias: Optional,
+    rows: number,
+    channels: number,
+  ): void;
+  // Sums and layouts.
+  reduceAxis(x: H, factor: Optional, out: H, outer: number, count: number, inner: number, divisor: number): void;
+  broadcastAxis(x: H, out: H, outer: number, count: number, inner: number, divisor: number): void;
+  stridedCopy(
+    source: H,
+    target: H,
+    shape: readonly number[],
+    sourceStrides: readonly number[],
+    sourceOffset: number,
+    targetStrides: readonly number[],
+    targetOffset: number,
+  ): void;
   // Hyper-connections.
   sinkhornForward(logits: H, res: H, tokens: number, n: number, iters: number, eps: number, convention: number): void;
   sinkhornBackward(

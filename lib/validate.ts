@@ -94,3 +94,25 @@ export function sizeOf(fn: string, argument: string, shape: readonly number[]): 
   }
   return size;
 }
+
+/** An axis of a tensor of `rank` axes as an index from 0; negative ones count from the end. */
+export function checkAxis(fn: string, argument: string, axis: unknown, rank: number): number {
+  if (rank === 0) throw new ArgumentRangeError(`${fn}: ${argument} is ${show(axis)}, but a scalar has no axes`);
+  const value = checkInteger(fn, argument, axis, -rank, rank - 1);
+  return value < 0 ? value + rank : value;
+}
+
+/** Throws unless `tensor`'s shape ends `shape`: the only broadcasting there is repeats over leading axes. */
+export function checkSuffix(fn: string, argument: string, tensor: Tensor, shape: readonly number[]): void {
+  const skip = shape.length - tensor.shape.length;
+  if (skip < 0 || tensor.shape.some((d, i) => d !== shape[skip + i]))
+    throw new ShapeError(
+      `${fn}: ${argument} has shape [${tensor.shape.join(", ")}], want [${shape.join(", ")}] or the end of it`,
+    );
+}
+
+/** Throws unless `tensor` has this dtype. */
+export function checkSameDType(fn: string, argument: string, tensor: Tensor, dtype: DType, like: string): void {
+  if (tensor.dtype !== dtype)
+    throw new DTypeError(`${fn}: ${argument} is ${tensor.dtype}, want ${dtype} like ${like}; see ops.cast`);
+}

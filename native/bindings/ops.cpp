@@ -16,8 +16,19 @@ class Unpack {
     else
       tensor(argument, view);
   }
-  void operator()(const char* argument, int64_t& value) { value = integer_argument(info_[next_++], function_, argument); }
+  void operator()(const char* argument, int64_t& value) {
+    value = integer_argument(info_[next_++], function_, argument);
+  }
   void operator()(const char* argument, double& value) { value = number_argument(info_[next_++], function_, argument); }
+
+  void operator()(const char* argument, IntList& list) {
+    const Napi::Value value = info_[next_++];
+    if (!value.IsArray()) throw Error(kTypeError, std::string(function_) + ": " + argument + " is not an array");
+    const auto array = value.As<Napi::Array>();
+    require_range(function_, argument, array.Length(), 0, kMaxAxes);
+    list.size = array.Length();
+    for (uint32_t i = 0; i < array.Length(); ++i) list.values[i] = integer_argument(array.Get(i), function_, argument);
+  }
 
   Device* device = nullptr;
 
@@ -26,8 +37,8 @@ class Unpack {
     TensorHandle& handle = TensorHandle::from(info_[next_++], function_, argument);
     Device& owner = handle.storage->device;
     if (device && device != &owner)
-      throw Error(kDeviceError, std::string(function_) + ": " + argument + " is on " + owner.name + ", other operands on " +
-                                    device->name);
+      throw Error(kDeviceError, std::string(function_) + ": " + argument + " is on " + owner.name +
+                                    ", other operands on " + device->name);
     device = &owner;
     view = handle.view();
   }
@@ -37,7 +48,8 @@ class Unpack {
   size_t next_ = 0;
 };
 
-// Temporary memory of one call: an op states how much it wants, and it goes back as soon as the call is queued (stream order).
+// Temporary memory of one call: an op states how much it wants, and it goes back as soon as the call is queued (stream
+// order).
 template <class Args>
 std::shared_ptr<Storage> scratch_for(Args& args, Environment& state, Device& device) {
   if constexpr (requires { args.scratch_bytes(); }) {
@@ -67,9 +79,10 @@ Napi::Value call(const Napi::CallbackInfo& info, void (*Kernels::*kernel)(const 
 }  // namespace
 
 void define_ops(Napi::Env env, Napi::Object exports) {
-#define X(kernel, js, Args) \
-  exports[#js] = Napi::Function::New( \
-      env, [](const Napi::CallbackInfo& info) -> Napi::Value { return call<Args>(info, &Kernels::kernel, #js); }, #js);
+#define X(kernel, js, Args)                                                                                       \
+  exports[#js] = Napi::Function::New(                                                                             \
+      env, [](const Napi::CallbackInfo& info) -> Napi::Value { return call<Args>(info, &Kernels::kernel, #js); }, \
+      #js);
   BIRKHOFF_KERNELS(X)
 #undef X
 }

@@ -1,0 +1,135 @@
+// Strided copies on CPU: rows by memcpy, 2-D transposes by tiles, the rest element by element; see ops/strided_copy.h.
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
+
+namespace birkhoff::cpu::BIRKHOFF_ISA {
+namespace {
+
+constexpr int64_t kBytesPerTask = 1 << 16;
+constexpr int64_t kTile = 32;
+
+struct Axis {
+  int64_t extent, from, to;  // extent, source stride, target stride
+};
+
+struct Layout {
+  int axes = 0;
+  Axis axis[kMaxAxes];
+};
+
+// Without axes of extent 1, and with neighbours that are one axis in both layouts merged.
+BIRKHOFF_INLINE Layout simplified(const StridedCopyArgs& args) {
+  Layout out;
+  for (int64_t i = 0; i < args.shape.size; ++i) {
+    const Axis next = {args.shape.values[i], args.source_strides.values[i], args.target_strides.values[i]};
+    if (next.extent == 1) continue;
+    if (out.axes > 0) {
+      Axis& last = out.axis[out.axes - 1];
+      if (last.from == next.from * next.extent && last.to == next.to * next.extent) {
+        last = {last.extent * next.extent, next.from, next.to};
+        continue;
+      }
+    }
+    out.axis[out.axes++] = next;
+  }
+  return out;
+}
+
+// Offsets of the index-th combination of the first `count` axes, last one fastest.
+BIRKHOFF_INLINE void locate(const Layout& layout, int count, int64_t index, int64_t& from, int64_t& to) {
+  from = to = 0;
+  for (int a = count - 1; a >= 0; --a) {
+    const Axis& axis = layout.axis[a];
+    const int64_t i = index % axis.extent;
+    index /= axis.extent;
+    from += i * axis.from;
+    to += i * axis.to;
+  }
+}
+
+BIRKHOFF_INLINE int64_t combinations(const Layout& layout, int count) {
+  int64_t total = 1;
+  for (int a = 0; a < count; ++a) total *= layout.axis[a].extent;
+  return total;
+}
+
+template <class T>
+void copy_rows(const Layout& layout, const T* source, T* target) {
+  const int outer = layout.axes - 1;
+  const int64_t row = layout.axis[outer].extent, rows = combinations(layout, outer);
+  const int64_t piece = kBytesPerTask / static_cast<int64_t>(sizeof(T));
+  const int64_t pieces = ceil_div(row, piece);  // of a long row
+  const int64_t per_task = max64(1, piece / row);
+  parallel(ceil_div(rows, per_task) * pieces, [&](int64_t task) {
+    const int64_t begin = task % pieces * piece, size = min64(piece, row - begin);
+    const int64_t first = task / pieces * per_task;
+    for (int64_t r = first; r < min64(rows, first + per_task); ++r) {
+      int64_t from, to;
+      locate(layout, outer, r, from, to);
+      memcpy(target + to + begin, source + from + begin, static_cast<size_t>(size) * sizeof(T));
+    }
+  });
+}
+
+// The last two axes: one has stride 1 in the source, the other in the target.
+template <class T>
+void copy_tiles(const Layout& layout, const T* source, T* target) {
+  const int outer = layout.axes - 2;
+  const Axis rows = layout.axis[outer], columns = layout.axis[outer + 1];
+  const int64_t down = ceil_div(rows.extent, kTile), across = ceil_div(columns.extent, kTile);
+  parallel(combinations(layout, outer) * down, [&](int64_t task) {
+    int64_t from, to;
+    locate(layout, outer, task / down, from, to);
+    const int64_t top = task % down * kTile, bottom = min64(rows.extent, top + kTile);
+    for (int64_t tile = 0; tile < across; ++tile) {
+      const int64_t left = tile * kTile, right = min64(columns.extent, left + kTile);
+      for (int64_t r = top; r < bottom; ++r)
+        for (int64_t c = left; c < right; ++c)
+          target[to + r * rows.to + c * columns.to] = source[from + r * rows.from + c * columns.from];
+    }
+  });
+}
+
+template <class T>
+void copy_elements(const Layout& layout, const T* source, T* target) {
+  const int outer = layout.axes - 1;
+  const Axis last = layout.axis[outer];
+  const int64_t rows = combinations(layout, outer), per_task = max64(1, 16384 / last.extent);
+  parallel(ceil_div(rows, per_task), [&](int64_t task) {
+    for (int64_t r = task * per_task; r < min64(rows, (task + 1) * per_task); ++r) {
+      int64_t from, to;
+      locate(layout, outer, r, from, to);
+      for (int64_t i = 0; i < last.extent; ++i) target[to + i * last.to] = source[from + i * last.from];
+    }
+  });
+}
+
+template <class T>
+void copy_any(Layout layout, const T* source, T* target) {
+  if (layout.axes == 0) layout.axis[layout.axes++] = {1, 1, 1};
+  const Axis last = layout.axis[layout.axes - 1];
+  if (last.from == 1 && last.to == 1) return copy_rows(layout, source, target);
+  // Brings the axis that is contiguous in the other layout next to the last one.
+  for (int a = 0; a < layout.axes - 1; ++a) {
+    const Axis axis = layout.axis[a];
+    if (!((axis.from == 1 && last.to == 1) || (axis.to == 1 && last.from == 1))) continue;
+    for (int b = a; b < layout.axes - 2; ++b) layout.axis[b] = layout.axis[b + 1];
+    layout.axis[layout.axes - 2] = axis;
+    return copy_tiles(layout, source, target);
+  }
+  copy_elements(layout, source, target);
+}
+
+}  // namespace
+
+void strided_copy(const StridedCopyArgs& args) {
+  for (int64_t i = 0; i < args.shape.size; ++i)
+    if (args.shape.values[i] == 0) return;
+  const Layout layout = simplified(args);
+  if (args.source.dtype == DType::kBFloat16)
+    copy_any(layout, args.source.as<uint16_t>() + args.source_offset, args.target.as<uint16_t>() + args.target_offset);
+  else
+    copy_any(layout, args.source.as<uint32_t>() + args.source_offset, args.target.as<uint32_t>() + args.target_offset);
+}
+
+}  // namespace birkhoff::cpu::BIRKHOFF_ISA
