@@ -1,0 +1,12 @@
+/** The devices every suite loops over. A GPU that must be there but is not fails the run instead of skipping it. */
+import { devices } from "../../lib/index.ts";
+
+const all = devices();
+
+if (process.env.BIRKHOFF_REQUIRE_CUDA === "1" && !all.some((d) => d.name.startsWith("cuda") && d.available)) {
+  const reason = all.find((d) => d.name.startsWith("cuda"))?.reason ?? "this build has no CUDA backend";
+  throw new Error(`BIRKHOFF_REQUIRE_CUDA=1, but cuda is not available: ${reason}`);
+}
+
+/** Names of the devices that can be used here: "cpu", and "cuda" where there is one. */
+export const testDevices: readonly string[] = all.filter((d) => d.available).map((d) => d.name);

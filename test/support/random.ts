@@ -1,0 +1,59 @@
+/** Repeatable arrays for tests. Values are float32, so that every device sees exactly what the oracle sees. */
+
+/** A generator of uniform numbers in [0, 1). */
+export function generator(seed: number): () => number {
+  let state = (seed * 0x9e3779b9) >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let z = Math.imul(state ^ (state >>> 15), state | 1);
+    z ^= z + Math.imul(z ^ (z >>> 7), z | 61);
+    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** `size` values, uniform in [low, high). */
+export function uniform(size: number, low: number, high: number, seed: number): Float32Array {
+  const next = generator(seed);
+  return Float32Array.from({ length: size }, () => low + (high - low) * next());
+}
+
+/** `size` values from N(0, std²). */
+export function normal(size: number, std: number, seed: number): Float32Array {
+  const next = generator(seed);
+  return Float32Array.from(
+    { length: size },
+    () => std * Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()),
+  );
+}
+
+/** `size` integers from 0 to below `bound`. */
+export function integers(size: number, bound: number, seed: number): Int32Array {
+  const next = generator(seed);
+  return Int32Array.from({ length: size }, () => Math.floor(next() * bound));
+}
+
+/**
+ * A random cotangent: signed, away from 0, and a multiple of 1/64 below 2, so that a cotangent in bfloat16 is exact.
+ * A cotangent of ones would hide whatever a sum cancels (the sum of a doubly stochastic matrix is constant).
+ */
+export function cotangent(size: number, seed: number): Float32Array {
+  const next = generator(seed);
+  return Float32Array.from({ length: size }, () => (next() < 0.5 ? -1 : 1) * ((16 + Math.floor(next() * 96)) / 64));
+}
+
+const word = new Uint32Array(1);
+const float = new Float32Array(word.buffer);
+
+/** The nearest bfloat16 (ties to even), as a number. */
+export function roundBfloat16(value: number): number {
+  float[0] = value;
+  const u = word[0]!;
+  if ((u & 0x7fffffff) > 0x7f800000) return Number.NaN;
+  word[0] = (u + 0x7fff + ((u >>> 16) & 1)) & 0xffff0000;
+  return float[0]!;
+}
+
+/** The values as a tensor of that dtype holds them, in float64. */
+export function rounded(values: ArrayLike<number>, dtype: "float32" | "bfloat16" | "int32"): Float64Array {
+  return Float64Array.from(values, (v) => (dtype === "bfloat16" ? roundBfloat16(v) : Math.fround(v)));
+}
