@@ -39,7 +39,8 @@ typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
 typedef uint16_t vh __attribute__((vector_size(2 * W)));
 
-BIRKHOFF_INLINE vf broadcast(float v) { return vf{} + v; }
+// Minus zero, since that is exact for every v and so costs nothing (plus zero would turn -0 into 0, and stay an instruction).
+BIRKHOFF_INLINE vf broadcast(float v) { return v - vf{}; }
 
 BIRKHOFF_INLINE vf load(const float* p) {
   vf v;
