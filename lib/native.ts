@@ -165,6 +165,80 @@ export interface Native {
   ): void;
   expand(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
   contract(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
+  // Matrix products, attention, losses.
+  matmul(
+    a: H,
+    b: H,
+    bias: Optional,
+    c: H,
+    batch: number,
+    sharedB: number,
+    m: number,
+    n: number,
+    k: number,
+    transposeA: number,
+    transposeB: number,
+  ): void;
+  columnSum(x: H, out: H, rows: number, columns: number): void;
+  embeddingForward(indices: H, weight: H, out: H, tokens: number, vocabulary: number, channels: number): void;
+  embeddingBackward(indices: H, gradOut: H, gradWeight: H, tokens: number, vocabulary: number, channels: number): void;
+  attentionForward(
+    q: H,
+    k: H,
+    v: H,
+    out: H,
+    logSumExp: H,
+    heads: number,
+    length: number,
+    headSize: number,
+    causal: number,
+    scale: number,
+  ): void;
+  attentionBackward(
+    q: H,
+    k: H,
+    v: H,
+    out: H,
+    logSumExp: H,
+    gradOut: H,
+    gradQ: Optional,
+    gradK: Optional,
+    gradV: Optional,
+    heads: number,
+    length: number,
+    headSize: number,
+    causal: number,
+    scale: number,
+  ): void;
+  softmaxForward(x: H, y: H, rows: number, columns: number): void;
+  softmaxBackward(y: H, gradY: H, gradX: H, rows: number, columns: number): void;
+  crossEntropyForward(logits: H, targets: H, logSumExp: H, loss: H, tokens: number, classes: number): void;
+  crossEntropyBackward(
+    logits: H,
+    targets: H,
+    logSumExp: H,
+    gradLoss: H,
+    gradLogits: H,
+    tokens: number,
+    classes: number,
+  ): void;
+  dropout(x: H, y: H, p: number, seed: number): void;
+  // Optimizer steps, in place: the only functions that write to a tensor that someone else may hold.
+  adamw(
+    param: H,
+    grad: H,
+    m: H,
+    v: H,
+    lr: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    step: number,
+  ): void;
+  sumSquares(x: H, out: H, accumulate: number): void;
+  squareRoot(x: H, out: H): void;
+  clipScale(x: H, sumSquares: H, maxNorm: number): void;
 }
 
 const require = createRequire(import.meta.url);

@@ -20,6 +20,7 @@ struct GemmCall {
 };
 
 const char* gemm_library();
+// False where the build did not find it, or BIRKHOFF_GEMM=builtin asks for the built-in kernel (tests cover both).
 bool openblas_available();
 void openblas_gemm(const GemmCall& call);
 

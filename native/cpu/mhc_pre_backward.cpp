@@ -7,6 +7,7 @@
 #include "cpu/kernels.h"
 #include "cpu/streams.h"
 #include "cpu/tokens.h"
+#include "cpu/workspace.h"
 
 namespace birkhoff::cpu::BIRKHOFF_ISA {
 namespace {
@@ -198,7 +199,7 @@ void backward(const MhcPreBackwardArgs& args) {
   parallel(partial_count, [&](int64_t p) {
     double* sum = sums + p * (N + 3);  // dbias, then dalpha
     for (int k = 0; k < N + 3; ++k) sum[k] = 0;
-    float* buffer = workspace(Tile<n, N, T>::workspace_floats(C));
+    float* buffer = tile_workspace(Tile<n, N, T>::workspace_floats(C));
     const int64_t begin = tiles * p / partial_count, end = tiles * (p + 1) / partial_count;
     for (int64_t index = begin; index < end; ++index) {
       const int64_t start = index * kTile, count = min64(kTile, args.tokens - start);

@@ -5,6 +5,8 @@
 #include <cblas.h>
 #endif
 
+#include <cstdlib>
+#include <cstring>
 #include <string>
 
 namespace birkhoff::cpu {
@@ -22,12 +24,19 @@ void hold_to_one_thread() {
 }  // namespace
 
 const char* gemm_library() {
+  if (!openblas_available()) return "built-in";
   hold_to_one_thread();
   static const std::string* name = new std::string(std::string("OpenBLAS ") + openblas_get_config());
   return name->c_str();
 }
 
-bool openblas_available() { return true; }
+bool openblas_available() {
+  static const bool wanted = [] {
+    const char* choice = std::getenv("BIRKHOFF_GEMM");
+    return !choice || std::strcmp(choice, "builtin") != 0;
+  }();
+  return wanted;
+}
 
 void openblas_gemm(const GemmCall& g) {
   hold_to_one_thread();

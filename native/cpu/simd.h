@@ -40,25 +40,12 @@ typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
 typedef uint16_t vh __attribute__((vector_size(2 * W)));
 
-BIRKHOFF_INLINE vf broadcast(float v) {
-#if defined(__AVX512F__)
-  return (vf)_mm512_set1_ps(v);
-#elif defined(__AVX2__)
-  return (vf)_mm256_set1_ps(v);
-#else
-  return (vf)_mm_set1_ps(v);
-#endif
-}
+// v - 0, since that is exact for every v and so costs nothing (v + 0 would turn -0 into 0, and stay an instruction).
 template <class V>
-inline __attribute__((always_inline)) V vbroadcast(float v);
-template <>
-inline __attribute__((always_inline)) vf vbroadcast<vf>(float v) {
-  return broadcast(v);
+inline __attribute__((always_inline)) V vbroadcast(float v) {
+  return v - V{};
 }
-template <>
-inline __attribute__((always_inline)) float vbroadcast<float>(float v) {
-  return v;
-}
+BIRKHOFF_INLINE vf broadcast(float v) { return vbroadcast<vf>(v); }
 
 BIRKHOFF_INLINE vf load(const float* p) {
   vf v;

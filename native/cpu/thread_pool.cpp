@@ -5,13 +5,9 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
-#include <cstdlib>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <vector>
-
-#include "core/error.h"
 
 namespace birkhoff::cpu {
 namespace {
@@ -126,26 +122,7 @@ Pool& current() {
   return *existing;
 }
 
-struct Workspace {
-  float* data = nullptr;
-  int64_t floats = 0;
-  ~Workspace() { std::free(data); }
-};
-thread_local Workspace thread_workspace;
-
 }  // namespace
-
-float* workspace(int64_t floats) {
-  Workspace& mine = thread_workspace;
-  if (floats > mine.floats) {
-    std::free(mine.data);
-    mine.floats = 0;
-    mine.data = static_cast<float*>(std::aligned_alloc(64, (static_cast<size_t>(floats) * 4 + 63) / 64 * 64));
-    if (!mine.data) throw Error(kOutOfMemoryError, "out of memory: a thread's workspace of " + std::to_string(4 * floats) + " bytes");
-    mine.floats = floats;
-  }
-  return mine.data;
-}
 
 void parallel_for(int64_t count, void (*body)(void*, int64_t), void* context) { current().run(count, body, context); }
 void set_threads(int count) { current().resize(count); }

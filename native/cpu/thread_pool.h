@@ -9,9 +9,6 @@ namespace birkhoff::cpu {
 // Called from the dispatch thread only; not reentrant. The first exception, by index, is rethrown.
 void parallel_for(int64_t count, void (*body)(void* context, int64_t index), void* context);
 
-// Memory of the calling thread, for a tile's intermediates: 64-byte aligned, kept and grown on demand. Throws out of memory.
-float* workspace(int64_t floats);
-
 void set_threads(int count);  // from the dispatch thread
 int threads();
 void stop_threads();

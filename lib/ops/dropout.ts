@@ -1,0 +1,42 @@
+import { defineOp } from "../autograd.ts";
+import { native } from "../native.ts";
+import { nextSeed } from "../random.ts";
+import { Tensor } from "../tensor.ts";
+import { checkInteger, checkNumber, checkTensor } from "../validate.ts";
+
+export interface DropoutOptions {
+  /** Integer 0 … 2^53 − 1; default: the next one of the sequence started by `setSeed`. */
+  seed?: number;
+}
+
+function masked(x: Tensor, p: number, seed: number): Tensor {
+  const y = Tensor.empty(x.shape, x.dtype, x.device);
+  native.dropout(x.handle, y.handle, p, seed);
+  return y;
+}
+
+const dropoutOp = defineOp<[x: Tensor], { p: number; seed: number }>({
+  name: "dropout",
+  forward: (_, [x], { p, seed }) => masked(x, p, seed),
+  backward: (_, [grad], { p, seed }) => [masked(grad!, p, seed)],
+});
+
+/**
+ * Sets each element to 0 with probability p and divides the others by 1 − p. There is no training switch: do not call it
+ * when evaluating.
+ *
+ * y = x · keep / (1 − p);  keep[i] is a pure function of (seed, i), equal on every device and thread count, and is drawn again
+ * in backward rather than stored.
+ *
+ * @param x  [...] float32 or bfloat16
+ * @param p  probability, 0 … 1
+ * @returns  same shape and dtype
+ * @throws {RangeError} p or seed out of range   @throws {DTypeError} an int32 tensor   @throws {DisposedError} `x` was disposed
+ */
+export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Tensor {
+  const fn = "dropout";
+  checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"] });
+  checkNumber(fn, "p", p, 0, 1);
+  const seed = options.seed === undefined ? nextSeed() : checkInteger(fn, "options.seed", options.seed, 0);
+  return dropoutOp([x], { p, seed });
+}
