@@ -8,10 +8,10 @@ namespace birkhoff::cpu::BIRKHOFF_ISA {
 void dropout(const DropoutArgs& args) {
   constexpr int64_t kPerTask = 1 << 14;  // a multiple of 4 * W
   const int64_t size = args.x.size;
-  // Compared in 64 bits, since p = 1 wants a threshold of 2^32; one scale of 0 then avoids 0 * infinity.
   const uint64_t threshold = static_cast<uint64_t>(args.p * 4294967296.0 + 0.5);
-  const float scale = threshold >> 32 ? 0.0f : static_cast<float>(1.0 / (1.0 - args.p));
-  const uint32_t lowest = static_cast<uint32_t>(threshold);
+  const float scale = static_cast<float>(1.0 / (1.0 - args.p));
+  // p = 1 wants a threshold of 2^32, which no 32-bit word reaches: nothing is kept.
+  const uint32_t lowest = static_cast<uint32_t>(threshold), any = threshold >> 32 ? 0u : ~0u;
   with_float_type(args.x.dtype, [&](auto* type) {
     parallel(ceil_div(size, kPerTask), [&](int64_t task) {
       const int64_t start = task * kPerTask, end = min64(size, start + kPerTask);
@@ -27,7 +27,7 @@ void dropout(const DropoutArgs& args) {
         for_vectors(min64(4 * W, end - i), [&](int64_t at, int64_t count) {
           vu draw;
           memcpy(&draw, words + at, sizeof draw);
-          const vf kept = vselect((vi)(draw >= lowest), load_upto(x + i + at, count) * scale, vf{});
+          const vf kept = vselect((vi)(draw >= lowest) & (int32_t)any, load_upto(x + i + at, count) * scale, vf{});
           store_upto(y + i + at, kept, count);
         });
       }
