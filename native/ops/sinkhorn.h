@@ -16,6 +16,9 @@ enum class Convention : int32_t { kPaper = 0, kDeepSeekV4 = 1 };
 
 inline constexpr int kMaxSinkhornIters = 64;
 inline constexpr float kSmallestSum = 1.17549435e-38f;
+// Where an entry underflowed to 0 its gradient is 0, but on the way there it is divided by one tiny sum after the other. Held below
+// 2^123 it stays finite (eight of them can be added), and infinity times the entry never becomes NaN.
+inline constexpr float kLargestGradient = 1.0633824e37f;
 
 struct SinkhornForwardArgs {
   static constexpr const char* kName = "sinkhorn";
@@ -101,7 +104,9 @@ MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], const V* divisors) {
     const V inverse = 1.0f / divisor;
 #pragma GCC unroll 8
     for (int k = 0; k < N; ++k) {
-      g[start + k * stride] = (g[start + k * stride] - dot) * inverse;
+      // The limits come first: then NaN passes through.
+      const V next = (g[start + k * stride] - dot) * inverse;
+      g[start + k * stride] = vmin(V{} + kLargestGradient, vmax(V{} - kLargestGradient, next));
       m[start + k * stride] = m[start + k * stride] * divisor;
     }
   }

@@ -102,13 +102,13 @@ export interface MhcOptions {
 }
 
 /** One n × n matrix. The canonical result has row = destination; deepseek-v4 works on the transpose. */
-function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, convention: Convention): F {
+function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, convention: Convention, shift?: number): F {
   const rows = (m: number[][]) => m.map((row) => row.map((v) => v / (row.reduce((a, b) => a + b, 0) + eps)));
   const flip = (m: number[][]) => m.map((row, i) => row.map((_, j) => m[j]![i]!));
   const columns = (m: number[][]) => flip(rows(flip(m)));
   const matrix = Array.from({ length: n }, (_, i) => Array.from(logits.subarray(i * n, (i + 1) * n)));
   if (convention === "paper") {
-    const top = Math.max(...logits);
+    const top = shift ?? Math.max(...logits);
     let m = matrix.map((row) => row.map((v) => Math.exp(v - top)));
     for (let it = 0; it < iters; it++) m = rows(columns(m));
     return Float64Array.from(m.flat());
@@ -124,17 +124,20 @@ function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, conven
   return Float64Array.from(flip(p).flat());
 }
 
-/** [tokens, n, n] logits to doubly stochastic matrices. */
+/**
+ * [tokens, n, n] logits to doubly stochastic matrices. `shifts`: what to subtract from each token's logits instead of their
+ * maximum; gradients are defined with the shift held constant, which differs where ε > 0.
+ */
 export function sinkhorn(
   logits: F,
   n: number,
-  options: { iters?: number; eps?: number; convention?: Convention } = {},
+  options: { iters?: number; eps?: number; convention?: Convention; shifts?: readonly number[] } = {},
 ): F {
   const { iters = 20, convention = "paper" } = options;
   const eps = options.eps ?? (convention === "paper" ? 0 : 1e-6);
   const out = new Float64Array(logits.length);
   for (let t = 0; t < logits.length; t += n * n)
-    out.set(sinkhornMatrix(logits.subarray(t, t + n * n), n, iters, eps, convention), t);
+    out.set(sinkhornMatrix(logits.subarray(t, t + n * n), n, iters, eps, convention, options.shifts?.[t / (n * n)]), t);
   return out;
 }
 
