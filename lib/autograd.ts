@@ -227,20 +227,25 @@ export function runNode<A extends readonly Argument[], O, R extends Tensor | Ten
   outputs: readonly Tensor[],
   grads: Gradients,
 ): void {
-  const { result, created } = collect(() =>
-    op.backward(
+  // The checks stand inside the scope, so that a refused backward leaves nothing behind.
+  const { result, created } = collect(() => {
+    const list = op.backward(
       context,
       outputs.map((o) => grads.get(o)),
       options,
-    ),
-  );
-  if (result.length !== args.length)
-    throw new ShapeError(`${op.name}: backward returned ${result.length} gradients, want ${args.length}`);
+    );
+    if (list.length !== args.length)
+      throw new ShapeError(`${op.name}: backward returned ${list.length} gradients, want ${args.length}`);
+    for (const [i, grad] of list.entries()) {
+      const arg = args[i];
+      if (grad && arg && context.needs[i]) checkShape(op.name, `backward's gradient ${i}`, grad, arg.shape);
+    }
+    return list;
+  });
   const used = new Set<Tensor>();
   for (const [i, grad] of result.entries()) {
     const arg = args[i];
     if (!grad || !arg || !context.needs[i]) continue;
-    checkShape(op.name, `backward's gradient ${i}`, grad, arg.shape);
     const fresh = created.has(grad) && !used.has(grad);
     used.add(grad);
     const own = fresh ? grad : grad.view(grad.shape);

@@ -5,9 +5,9 @@ import type { Tensor } from "../tensor.ts";
 import { show } from "../validate.ts";
 import { mhcPostBackward, mhcPostForward } from "./mhc_post.ts";
 import {
-  checkBranchOutput,
   type ConnectionOptions,
   type ConnectionParameters,
+  checkBranchOutput,
   connectionSettings,
   mhcPreBackward,
   mhcPreForward,

@@ -49,10 +49,13 @@ export function connectionSettings(
   checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"], minRank: 2 });
   const [n, channels] = x.shape.slice(-2) as [number, number];
   if (![1, 2, 4, 8].includes(n) || channels < 1)
-    throw new ShapeError(`${fn}: x has shape [${x.shape.join(", ")}], want [..., n, C] with n = 1, 2, 4 or 8 and C ≥ 1`);
+    throw new ShapeError(
+      `${fn}: x has shape [${x.shape.join(", ")}], want [..., n, C] with n = 1, 2, 4 or 8 and C ≥ 1`,
+    );
   const coefficients = head ? n : n * n + 2 * n;
   const { phi, alpha, bias } = parameters;
-  for (const [name, tensor] of Object.entries({ phi, alpha, bias })) checkTensor(fn, name, tensor, { dtype: ["float32"] });
+  for (const [name, tensor] of Object.entries({ phi, alpha, bias }))
+    checkTensor(fn, name, tensor, { dtype: ["float32"] });
   checkShape(fn, "phi", phi, [coefficients, n * channels]);
   checkShape(fn, "alpha", alpha, [head ? 1 : 3]);
   checkShape(fn, "bias", bias, [coefficients]);

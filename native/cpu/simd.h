@@ -110,15 +110,33 @@ BIRKHOFF_INLINE float vfma(float a, float b, float c) {
 }
 BIRKHOFF_INLINE vf vsqrt(vf v) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_sqrt_ps((__m512)v);
+  return (vf)_mm512_mask_sqrt_ps((__m512)v, 0xffff, (__m512)v);
 #elif defined(__AVX2__)
   return (vf)_mm256_sqrt_ps((__m256)v);
 #else
   return (vf)_mm_sqrt_ps((__m128)v);
 #endif
 }
-BIRKHOFF_INLINE vf vmax(vf a, vf b) { return a > b ? a : b; }
-BIRKHOFF_INLINE vf vmin(vf a, vf b) { return a < b ? a : b; }
+// a > b ? a : b, so b where one is NaN. One instruction; the compiler makes two of the comparison. (GCC 12 warns about the
+// unmasked 512-bit forms.)
+BIRKHOFF_INLINE vf vmax(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_mask_max_ps((__m512)a, 0xffff, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#endif
+}
+BIRKHOFF_INLINE vf vmin(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_mask_min_ps((__m512)a, 0xffff, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return (vf)_mm_min_ps((__m128)a, (__m128)b);
+#endif
+}
 BIRKHOFF_INLINE vf vselect(vi mask, vf a, vf b) { return mask ? a : b; }
 
 // Ordered: always the same tree, so the same bits.

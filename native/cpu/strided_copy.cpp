@@ -71,6 +71,29 @@ void copy_rows(const Layout& layout, const T* source, T* target) {
   });
 }
 
+// One tile through a buffer: read along the source's lines, written along the target's, so no cache line is touched 32
+// times from far away (extents that are powers of two would map them all to one set).
+template <class T>
+BIRKHOFF_INLINE void copy_tile(const T* source, T* target, const Axis& rows, const Axis& columns) {
+  const bool source_by_rows = columns.from == 1;
+  const Axis &outer = source_by_rows ? rows : columns, &inner = source_by_rows ? columns : rows;
+  // In the source `inner` is contiguous, in the target `outer`.
+  T buffer[kTile][kTile];
+  if (outer.extent == kTile && inner.extent == kTile) {
+    for (int64_t o = 0; o < kTile; ++o)
+      for (int64_t i = 0; i < kTile; ++i) buffer[o][i] = source[o * outer.from + i];
+    for (int64_t i = 0; i < kTile; ++i) {
+      T line[kTile];
+      for (int64_t o = 0; o < kTile; ++o) line[o] = buffer[o][i];
+      memcpy(target + i * inner.to, line, sizeof line);
+    }
+    return;
+  }
+  for (int64_t o = 0; o < outer.extent; ++o)
+    for (int64_t i = 0; i < inner.extent; ++i)
+      target[o * outer.to + i * inner.to] = source[o * outer.from + i * inner.from];
+}
+
 // The last two axes: one has stride 1 in the source, the other in the target.
 template <class T>
 void copy_tiles(const Layout& layout, const T* source, T* target) {
@@ -83,9 +106,8 @@ void copy_tiles(const Layout& layout, const T* source, T* target) {
     const int64_t top = task % down * kTile, bottom = min64(rows.extent, top + kTile);
     for (int64_t tile = 0; tile < across; ++tile) {
       const int64_t left = tile * kTile, right = min64(columns.extent, left + kTile);
-      for (int64_t r = top; r < bottom; ++r)
-        for (int64_t c = left; c < right; ++c)
-          target[to + r * rows.to + c * columns.to] = source[from + r * rows.from + c * columns.from];
+      copy_tile(source + from + top * rows.from + left * columns.from, target + to + top * rows.to + left * columns.to,
+                {bottom - top, rows.from, rows.to}, {right - left, columns.from, columns.to});
     }
   });
 }
