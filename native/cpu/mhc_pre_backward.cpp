@@ -124,7 +124,7 @@ struct Tile {
     for (int j = 0; j < n; ++j) store2<true, false>(partial_dx + (t * n + j) * row_floats(channels) + column, kBlock, sum[j]);
   }
 
-  MHC_HD void gather(int64_t t, float (*grad_pre)[kTile]) const {
+  void gather(int64_t t, float (*grad_pre)[kTile]) const {
     vf products[n] = {};
     int64_t column = 0;
     for (; column + kBlock <= channels; column += kBlock) gather_block<true>(t, column, kBlock, products);
@@ -133,7 +133,7 @@ struct Tile {
   }
 
   template <int Rows>
-  MHC_HD void add_grad_phi(int k, const float* xs, bool first, float* target) const {
+  void add_grad_phi(int k, const float* xs, bool first, float* target) const {
     vf sum[Rows][2] = {};
     if (!first)
 #pragma GCC unroll 6
@@ -153,7 +153,7 @@ struct Tile {
   }
 
   template <int Tokens, bool Full, bool Streaming>
-  MHC_HD void write_dx(int64_t t, int j, int64_t column, int64_t width, const float* xs, const float* phi) const {
+  void write_dx(int64_t t, int j, int64_t column, int64_t width, const float* xs, const float* phi) const {
     vf sum[Tokens][2];
 #pragma GCC unroll 4
     for (int a = 0; a < Tokens; ++a) {
@@ -176,7 +176,7 @@ struct Tile {
   }
 
   template <bool Full, bool Streaming>
-  MHC_HD void finish_block(int64_t column, int j, const float* phi, bool first, float* grad_phi) const {
+  void finish_block(int64_t column, int j, const float* phi, bool first, float* grad_phi) const {
     const int64_t width = channels - column;
     alignas(64) float xs[kTile * kBlock];
     for (int64_t t = 0; t < count; ++t) {
@@ -196,7 +196,7 @@ struct Tile {
   }
 
   template <bool Streaming>
-  MHC_HD void finish(const Packed<n, Count>& layout, const float* phi, bool first, float* grad_phi) const {
+  void finish(const Packed<n, Count>& layout, const float* phi, bool first, float* grad_phi) const {
     const int64_t whole = channels / kBlock;
     for (int64_t block = 0; block < layout.blocks(); ++block)
       for (int j = 0; j < n; ++j) {
@@ -209,10 +209,50 @@ struct Tile {
   }
 };
 
+// The coefficients of a tile, one token per lane. Kept apart from the streams' type: this is much code.
+template <int n, bool Head>
+struct Gates {
+  using Coefs = Coefficients<n, Head, vf>;
+  static constexpr int N = Coefs::kCount;
+  float m[N][kTile];
+  Coefs coefficients[kTile / W];
+  vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
+
+  // The coefficients again, from q and r; the divisors of Sinkhorn are kept for its backward.
+  __attribute__((noinline)) void forward(const MhcPreBackwardArgs& args, int64_t count, const float (*q)[kTile], const float* r,
+                                         float (*pre)[n], float (*res)[n * n]) {
+    const float shift = pre_shift(args.options);
+    for (int v = 0; v * W < count; ++v) {
+      vf lanes[N];
+      for (int k = 0; k < N; ++k) {
+        lanes[k] = load(r + v * W) * load(&q[k][v * W]);
+        store(&m[k][v * W], lanes[k]);
+      }
+      Coefs& coefs = coefficients[v];
+      coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, divisors[v]);
+      for (int lane = 0; lane < W; ++lane) {
+        for (int i = 0; i < n; ++i) pre[v * W + lane][i] = coefs.pre[i][lane] + shift;
+        if constexpr (!Head)
+          for (int k = 0; k < n * n; ++k) res[v * W + lane][k] = coefs.res[k][lane];
+      }
+    }
+  }
+
+  // Gradients of the coefficients to gradients of the logits.
+  __attribute__((noinline)) void backward(const MhcPreBackwardArgs& args, int64_t count, const float (*grad_pre)[kTile],
+                                          const float (*grad_post)[kTile], const float (*grad_res)[kTile], float (*dz)[kTile]) {
+    for (int v = 0; v * W < count; ++v) {
+      vf dpre[n], dpost[n], dres[n * n], dlogits[N];
+      load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
+      coefficients[v].backward(dpre, dpost, dres, args.options, divisors[v], dlogits);
+      store_vectors(dz, v * W, dlogits);
+    }
+  }
+};
+
 template <int n, bool Head, class T>
 void backward(const MhcPreBackwardArgs& args) {
-  using Coefs = Coefficients<n, Head, vf>;
-  constexpr int N = Coefs::kCount;
+  constexpr int N = Gates<n, Head>::N;
   const int64_t C = args.channels, K = n * C;
   const Packed<n, N> layout{C};
   float* packed = static_cast<float*>(args.scratch);
@@ -220,7 +260,6 @@ void backward(const MhcPreBackwardArgs& args) {
   const int64_t partial_count = args.partials();
   double* sums = reinterpret_cast<double*>(partials + ceil_div(partial_count * layout.size(), 16) * 16);
   layout.pack(args.phi.f32(), packed);
-  const float shift = pre_shift(args.options);
   const int64_t tiles = ceil_div(args.tokens, kTile);
   const bool streaming = streams_past_caches(args.grad_x.data, C, args.grad_x.size * 4) && args.grad_x.dtype == DType::kFloat32;
 
@@ -246,50 +285,29 @@ void backward(const MhcPreBackwardArgs& args) {
       if (args.grad_post) load_lanes(args.grad_post.f32() + start * n, n, count, grad_post);
       if (args.grad_res) load_lanes(args.grad_res.f32() + start * n * n, n * n, count, grad_res);
 
-      // The coefficients again, from q and r; the divisors of Sinkhorn are kept for its backward.
-      float m[N][kTile];
-      Coefs coefficients[kTile / W];
-      vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
-      for (int v = 0; v * W < count; ++v) {
-        vf lanes[N];
-        for (int k = 0; k < N; ++k) {
-          lanes[k] = load(&r[0][v * W]) * load(&q[k][v * W]);
-          store(&m[k][v * W], lanes[k]);
-        }
-        Coefs& coefs = coefficients[v];
-        coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, divisors[v]);
-        for (int lane = 0; lane < W; ++lane) {
-          for (int i = 0; i < n; ++i) tile.pre[v * W + lane][i] = coefs.pre[i][lane] + shift;
-          if constexpr (!Head)
-            for (int k = 0; k < n * n; ++k) tile.res[v * W + lane][k] = coefs.res[k][lane];
-        }
-      }
-
+      Gates<n, Head> gates;
+      gates.forward(args, count, q, r[0], tile.pre, tile.res);
       for (int64_t t = 0; t < count; ++t) tile.gather(t, grad_pre);
 
       float dz[N][kTile];
-      for (int v = 0; v * W < count; ++v) {
-        vf dpre[n], dpost[n], dres[n * n], dlogits[N];
-        load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
-        coefficients[v].backward(dpre, dpost, dres, args.options, divisors[v], dlogits);
-        store_vectors(dz, v * W, dlogits);
-      }
+      gates.backward(args, count, grad_pre, grad_post, grad_res, dz);
       for (int64_t t = 0; t < count; ++t) {
         float dot = 0;
         for (int k = 0; k < N; ++k) {
           const int group = coefficient_group<n>(k);
           sum[k] += dz[k][t];
-          sum[N + group] += static_cast<double>(dz[k][t]) * m[k][t];
+          sum[N + group] += static_cast<double>(dz[k][t]) * gates.m[k][t];
           const float dm = args.alpha.f32()[group] * dz[k][t];
-          dot = vfma(dm, m[k][t], dot);
+          dot = vfma(dm, gates.m[k][t], dot);
           tile.rdm[t][k] = r[0][t] * dm;
         }
         tile.norm_term[t] = -(r[0][t] * r[0][t] / static_cast<float>(K)) * dot;
       }
-      if (streaming)
-        tile.template finish<true>(layout, packed, index == begin, partials + p * layout.size());
+      float* grad_phi = partials + p * layout.size();
+      if (std::is_same_v<T, float> && streaming)
+        tile.template finish<std::is_same_v<T, float>>(layout, packed, index == begin, grad_phi);
       else
-        tile.template finish<false>(layout, packed, index == begin, partials + p * layout.size());
+        tile.template finish<false>(layout, packed, index == begin, grad_phi);
     }
     if (begin == end) memset(partials + p * layout.size(), 0, sizeof(float) * layout.size());
   });
