@@ -70,3 +70,8 @@ export function setMemoryBudget(bytes: number): void {
 export function synchronize(): Promise<void> {
   return native.synchronize();
 }
+
+/** What the addon found on this machine: SIMD level, GEMM library, threads in use, cores. */
+export function systemInfo(): { simd: string; gemm: string; threads: number; cores: number } {
+  return native.info();
+}

@@ -207,6 +207,16 @@ export class Tensor {
     return new Tensor(native.tensorCopy(this.handle, device), this.shape, this.dtype, device);
   }
 
+  /** @internal Takes over the storage of `source`, which is disposed; how a model's parameters are loaded. */
+  takeStorage(source: Tensor): void {
+    if (source.dtype !== this.dtype || source.size !== this.size || source.device !== this.device)
+      throw new ShapeError(`Tensor.takeStorage: source is ${source}, want the kind of ${this}`);
+    const handle = native.tensorView(source.handle, 0, source.size);
+    this.handle.dispose();
+    this.#handle = handle;
+    source.dispose();
+  }
+
   /** Frees the memory for reuse. Idempotent; queued work that reads the tensor is not disturbed. */
   dispose(): void {
     if (!this.#handle) return;

@@ -23,6 +23,21 @@ struct Environment {
   Napi::FunctionReference tensor_class;
   Napi::FunctionReference error_factory;
   int pending_reads = 0;
+
+  // Lets the garbage collector see the memory that small JavaScript objects hold, so that it collects forgotten tensors.
+  // A training step allocates and frees its activations by hand: told of each, the collector would run every step. So it
+  // hears of new maxima only, and of a fall only when most of the memory is gone.
+  void report_memory(Napi::BasicEnv env, int64_t change) noexcept {
+    live_bytes_ += change;
+    if (live_bytes_ <= reported_bytes_ && live_bytes_ >= reported_bytes_ / 4) return;
+    const int64_t target = live_bytes_ > reported_bytes_ ? live_bytes_ + live_bytes_ / 4 : live_bytes_;
+    Napi::MemoryManagement::AdjustExternalMemory(env, target - reported_bytes_);
+    reported_bytes_ = target;
+  }
+
+ private:
+  int64_t live_bytes_ = 0;
+  int64_t reported_bytes_ = 0;
 };
 
 inline Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
@@ -65,6 +80,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   DType dtype = DType::kFloat32;
 
  private:
+  Environment* environment_ = nullptr;  // of the thread that owns the handle; outlives it
   void release(Napi::BasicEnv env) noexcept;
 };
 

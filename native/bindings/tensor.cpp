@@ -221,8 +221,8 @@ Napi::Value TensorHandle::create(Napi::Env env, std::shared_ptr<Storage> storage
   handle.size = size;
   handle.dtype = dtype;
   handle.storage->device.allocator.count_tensors(1);
-  // Lets the garbage collector see the memory that a small JavaScript object holds.
-  Napi::MemoryManagement::AdjustExternalMemory(env, size * element_bytes(dtype));
+  handle.environment_ = &environment(env);
+  handle.environment_->report_memory(env, size * element_bytes(dtype));
   return object;
 }
 
@@ -238,7 +238,7 @@ void TensorHandle::Dispose(const Napi::CallbackInfo& info) { release(info.Env())
 
 void TensorHandle::release(Napi::BasicEnv env) noexcept {
   if (!storage) return;
-  Napi::MemoryManagement::AdjustExternalMemory(env, -size * element_bytes(dtype));
+  environment_->report_memory(env, -size * element_bytes(dtype));
   storage->device.allocator.count_tensors(-1);
   storage.reset();
 }

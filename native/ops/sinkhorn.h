@@ -2,7 +2,7 @@
 //
 //   logits, res [tokens, n, n]; row = destination stream, column = source stream
 //   paper:        M = exp(L - max L);  iters times: columns, then rows
-//   deepseek-v4:  on L transposed: M = softmax over rows + eps; columns; then iters - 1 times: rows, columns; res = M transposed
+//   deepseek-v4:  M = softmax over rows of L, + eps; columns; then iters - 1 times: rows, columns; res = M transposed
 //
 // Backward rewinds each normalisation by multiplication, so only its sums are kept: 2 * iters * n floats per token.
 // A sum below kSmallestSum (2^-126: every entry of the line underflowed) is replaced by it: the line stays near zero, finite.
@@ -157,7 +157,6 @@ MHC_HD void transpose_square(V (&m)[N * N]) {
 template <int N, class V>
 MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convention, V* sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
-  if (v4) transpose_square<N>(m);
   sinkhorn_start<N>(m, v4, eps);
   for (int it = 0; it < iters; ++it) {
     V* at = sums ? sums + 2 * it * N : nullptr;
@@ -201,7 +200,6 @@ MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Co
 #pragma GCC unroll 8
     for (int j = 0; j < N; ++j) g[i * N + j] = (m[i * N + j] - eps) * (g[i * N + j] - dot);
   }
-  transpose_square<N>(g);
 }
 
 }  // namespace BIRKHOFF_MATH

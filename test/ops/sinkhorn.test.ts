@@ -51,13 +51,27 @@ describe.each(testDevices)("sinkhorn on %s", (device) => {
     for (let at = 0; at < res.length; at++) {
       expect(res[at]).toBeGreaterThanOrEqual(0);
       expect(res[at]).toBeLessThanOrEqual(1 + float32Steps(2));
-      const [t, i, j] = [Math.floor(at / 16), Math.floor(at / n) % n, at % n];
+      const [t, i] = [Math.floor(at / 16), Math.floor(at / n) % n];
       // P = resᵀ has its columns normalised last, which are the rows of res.
       sums[t * n + i]! += res[at]!;
-      void j;
     }
     // A sum of n, a reciprocal, a product.
     assertClose(sums, new Float64Array(sums.length).fill(1), { relative: float32Steps(n + 2) });
+  });
+
+  test("at eps 0, deepseek-v4 is paper on the transposed logits", () => {
+    const values = normal(3 * 16, 1, 8);
+    const flipped = values.map((_, at) => values[at - (at % 16) + (at % 4) * 4 + (Math.floor(at / 4) % 4)]!);
+    const run = (v: Float32Array, convention: "paper" | "deepseek-v4", iters: number) =>
+      tidy(() => ops.sinkhorn(Tensor.from(v, [3, 4, 4], { device }), { eps: 0, convention, iters }).dataSync());
+    // Few iterations: both converge to the same matrix, where the order no longer shows.
+    for (const iters of [1, 2])
+      assertClose(run(values, "deepseek-v4", iters), run(flipped, "paper", iters), {
+        relative: float32Steps(2 * 2 * iters * 6),
+      });
+    expect(() =>
+      assertClose(run(values, "deepseek-v4", 1), run(values, "paper", 1), { relative: float32Steps(48) }),
+    ).toThrow(/out of tolerance/);
   });
 
   test.each(conventions)("logits of ±1e4 and underflowing sums stay finite, forward and backward: %s", (convention) => {

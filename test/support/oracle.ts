@@ -101,7 +101,7 @@ export interface MhcOptions {
   normEps?: number;
 }
 
-/** One n × n matrix. The canonical result has row = destination; deepseek-v4 works on the transpose. */
+/** One n × n matrix. The canonical result has row = destination; deepseek-v4's own P is its transpose. */
 function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, convention: Convention, shift?: number): F {
   const rows = (m: number[][]) => m.map((row) => row.map((v) => v / (row.reduce((a, b) => a + b, 0) + eps)));
   const flip = (m: number[][]) => m.map((row, i) => row.map((_, j) => m[j]![i]!));
@@ -113,7 +113,7 @@ function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, conven
     for (let it = 0; it < iters; it++) m = rows(columns(m));
     return Float64Array.from(m.flat());
   }
-  let p = flip(matrix).map((row) => {
+  let p = matrix.map((row) => {
     const top = Math.max(...row);
     const e = row.map((v) => Math.exp(v - top));
     const total = e.reduce((a, b) => a + b, 0);

@@ -1,0 +1,157 @@
+/**
+ * AdamW (arXiv:1711.05101): Adam with decay decoupled from the gradient.
+ *
+ * m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  w ← w − lr·λ·w − lr · (m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
+ */
+import { ArgumentTypeError, ShapeError } from "../errors.ts";
+import { native } from "../native.ts";
+import { Parameter } from "../nn/module.ts";
+import { keep, Tensor } from "../tensor.ts";
+import { checkNumber, checkSameDevice, checkShape, checkTensor, show } from "../validate.ts";
+
+/** Parameters with settings of their own. */
+export interface ParameterGroup {
+  params: readonly Tensor[];
+  /** λ for all of them; default: the optimizer's, and 0 for a `Parameter` with `decay: false`. */
+  weightDecay?: number;
+  /** Multiplies the step's learning rate, relative to the optimizer's `lr`: a group's lr / the optimizer's lr. */
+  lr?: number;
+}
+
+export interface AdamWOptions {
+  /** Learning rate, ≥ 0; default 1e-3. */
+  lr?: number;
+  /** Default [0.9, 0.999], each in [0, 1). */
+  betas?: readonly [number, number];
+  /** Default 1e-8, > 0. */
+  eps?: number;
+  /** λ, ≥ 0; default 0.01. Parameters with `decay: false` get none. */
+  weightDecay?: number;
+}
+
+interface Slot {
+  param: Tensor;
+  m: Tensor;
+  v: Tensor;
+  weightDecay: number;
+  lrFactor: number;
+}
+
+export class AdamW {
+  /** The parameters in the order in which `step` wants their gradients. */
+  readonly params: readonly Tensor[];
+  readonly lr: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  readonly #slots: Slot[] = [];
+  #steps = 0;
+
+  /**
+   * @param params  parameters, or groups of them; float32
+   * @throws {TypeError} not a list of tensors   @throws {DTypeError} a parameter is not float32   @throws {RangeError} a setting
+   */
+  constructor(params: readonly Tensor[] | readonly ParameterGroup[], options: AdamWOptions = {}) {
+    const fn = "AdamW";
+    this.lr = checkNumber(fn, "options.lr", options.lr ?? 1e-3, 0);
+    const betas = options.betas ?? [0.9, 0.999];
+    if (!Array.isArray(betas) || betas.length !== 2)
+      throw new ArgumentTypeError(`${fn}: options.betas is ${show(betas)}, want two numbers`);
+    // 1 would divide by zero in the bias correction.
+    for (const i of [0, 1]) checkNumber(fn, `options.betas[${i}]`, betas[i], 0, 1 - 1e-9);
+    this.betas = [betas[0]!, betas[1]!];
+    this.eps = checkNumber(fn, "options.eps", options.eps ?? 1e-8, Number.MIN_VALUE);
+    const decay = checkNumber(fn, "options.weightDecay", options.weightDecay ?? 0.01, 0);
+    if (!Array.isArray(params))
+      throw new ArgumentTypeError(`${fn}: params is ${show(params)}, want an array of tensors or groups`);
+    const groups = params.every((p) => p instanceof Tensor) ? [{ params }] : (params as readonly ParameterGroup[]);
+    const seen = new Set<Tensor>();
+    const plan: Omit<Slot, "m" | "v">[] = [];
+    for (const [g, group] of groups.entries()) {
+      const at = groups.length > 1 || group !== groups[0] ? `groups[${g}].params` : "params";
+      if (!Array.isArray(group?.params))
+        throw new ArgumentTypeError(
+          `${fn}: params[${g}] is ${show(group)}, want a tensor or { params, weightDecay?, lr? }`,
+        );
+      const own =
+        group.weightDecay === undefined ? undefined : checkNumber(fn, `params[${g}].weightDecay`, group.weightDecay, 0);
+      const lr = group.lr === undefined ? this.lr : checkNumber(fn, `params[${g}].lr`, group.lr, 0);
+      for (const [i, param] of group.params.entries()) {
+        checkTensor(fn, `${at}[${i}]`, param, { dtype: ["float32"] });
+        if (seen.has(param))
+          throw new ArgumentTypeError(`${fn}: ${at}[${i}] is listed twice, want each parameter once`);
+        seen.add(param);
+        const weightDecay = own ?? (param instanceof Parameter && !param.decay ? 0 : decay);
+        plan.push({ param, weightDecay, lrFactor: this.lr > 0 ? lr / this.lr : 1 });
+      }
+    }
+    for (const entry of plan) {
+      const { shape, device } = entry.param;
+      this.#slots.push({
+        ...entry,
+        m: keep(Tensor.zeros(shape, { device })),
+        v: keep(Tensor.zeros(shape, { device })),
+      });
+    }
+    this.params = this.#slots.map((s) => s.param);
+  }
+
+  /** Steps taken. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  /**
+   * Updates every parameter in place. Queued like any op; the gradients stay yours.
+   *
+   * @param grads  one per parameter, in the order of `params`
+   * @param options.lr  learning rate of this step; default the constructor's
+   * @throws {ShapeError} number or shape of gradients; nothing is changed then
+   */
+  step(grads: readonly Tensor[], options: { lr?: number } = {}): void {
+    const fn = "AdamW.step";
+    const lr = checkNumber(fn, "options.lr", options.lr ?? this.lr, 0);
+    if (!Array.isArray(grads) || grads.length !== this.#slots.length)
+      throw new ShapeError(
+        `${fn}: grads is ${Array.isArray(grads) ? `${grads.length} tensors` : show(grads)}, want ${this.#slots.length} tensors, one per parameter`,
+      );
+    for (const [i, grad] of grads.entries()) {
+      const { param } = this.#slots[i]!;
+      checkTensor(fn, `grads[${i}]`, grad, { dtype: ["float32"] });
+      checkShape(fn, `grads[${i}]`, grad, param.shape);
+      checkTensor(fn, `params[${i}]`, param);
+      checkSameDevice(fn, { [`params[${i}]`]: param, [`grads[${i}]`]: grad });
+    }
+    this.#steps++;
+    const [b1, b2] = this.betas;
+    for (const [i, { param, m, v, weightDecay, lrFactor }] of this.#slots.entries())
+      native.adamw(
+        param.handle,
+        grads[i]!.handle,
+        m.handle,
+        v.handle,
+        lr * lrFactor,
+        b1,
+        b2,
+        this.eps,
+        weightDecay,
+        this.#steps,
+      );
+  }
+
+  /** First and second moments, in the order of `params`: live tensors, for checkpoints and inspection. */
+  state(): { steps: number; m: Tensor[]; v: Tensor[] } {
+    return { steps: this.#steps, m: this.#slots.map((s) => s.m), v: this.#slots.map((s) => s.v) };
+  }
+
+  /** Frees the moments; the parameters are not touched. */
+  dispose(): void {
+    for (const { m, v } of this.#slots) {
+      m.dispose();
+      v.dispose();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

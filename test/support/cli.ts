@@ -1,0 +1,41 @@
+/** Runs the command in a process of its own, from its TypeScript source. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const main = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
+
+export interface Outcome {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface CliOptions {
+  /** A shell command put before node, such as a limit. */
+  before?: string;
+  /** Called with all of standard output so far, whenever there is more. */
+  onOutput?: (text: string, child: ChildProcess) => void;
+}
+
+export function birkhoff(args: readonly string[], options: CliOptions = {}): Promise<Outcome> {
+  const node = [process.execPath, "--no-warnings", "--import", "tsx", main, ...args];
+  const [command, ...rest] = options.before ? ["bash", "-c", `${options.before}; exec "$@"`, "bash", ...node] : node;
+  // A limit of the file size must hit the command's files, not the compiler's cache.
+  const env = options.before ? { ...process.env, TSX_DISABLE_CACHE: "1" } : process.env;
+  const child = spawn(command!, rest, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout += chunk;
+    options.onOutput?.(stdout, child);
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    stderr += chunk;
+  });
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
+}
