@@ -36,7 +36,16 @@ function integer(name: string, text: string | undefined, high: number): number |
 function parse(args: string[]) {
   const flag = { type: "boolean", default: false } as const;
   const text = { type: "string" } as const;
-  const options = { ops: flag, step: flag, peers: flag, help: flag, filter: text, repeats: text, threads: text, out: text };
+  const options = {
+    ops: flag,
+    step: flag,
+    peers: flag,
+    help: flag,
+    filter: text,
+    repeats: text,
+    threads: text,
+    out: text,
+  };
   try {
     const { values } = parseArgs({ args, options, strict: true, allowPositionals: false });
     return {

@@ -11,7 +11,6 @@ export const cases: Case[] = [2 ** 20, 2 ** 24].map((size) => ({
     const [param, grad] = [inputs.normal([size]), inputs.normal([size])];
     const [m, v] = [inputs.zeros([size]), inputs.zeros([size])];
     let step = 0;
-    return () =>
-      native.adamw(param.handle, grad.handle, m.handle, v.handle, 1e-3, 0.9, 0.999, 1e-8, 0.01, ++step);
+    return () => native.adamw(param.handle, grad.handle, m.handle, v.handle, 1e-3, 0.9, 0.999, 1e-8, 0.01, ++step);
   },
 }));

@@ -19,14 +19,7 @@ export const cases: Case[] = [
           const [logits, targets] = [inputs.normal([tokens!, classes!], dtype), inputs.indices(tokens!, classes!)];
           const [logSumExp, loss] = [inputs.zeros([tokens!]), inputs.zeros([])];
           return () =>
-            native.crossEntropyForward(
-              logits.handle,
-              targets.handle,
-              logSumExp.handle,
-              loss.handle,
-              tokens!,
-              classes!,
-            );
+            native.crossEntropyForward(logits.handle, targets.handle, logSumExp.handle, loss.handle, tokens!, classes!);
         },
       },
       {

@@ -19,8 +19,7 @@ export const cases: Case[] = [
         prepare: (inputs) => {
           const [x, weight] = [inputs.normal(shape, dtype), inputs.normal([channels!])];
           const [y, inverse] = [inputs.zeros(shape, dtype), inputs.zeros([rows!])];
-          return () =>
-            native.rmsNormForward(x.handle, weight.handle, y.handle, inverse.handle, rows!, channels!, 1e-6);
+          return () => native.rmsNormForward(x.handle, weight.handle, y.handle, inverse.handle, rows!, channels!, 1e-6);
         },
       },
       {

@@ -23,7 +23,8 @@ export class CopyYardstick {
   constructor(threads: number) {
     this.#workers = Array.from(
       { length: threads },
-      () => new Worker(new URL("./copy_worker.mjs", import.meta.url), { workerData: { control: this.#control, threads } }),
+      () =>
+        new Worker(new URL("./copy_worker.mjs", import.meta.url), { workerData: { control: this.#control, threads } }),
     );
     for (const worker of this.#workers) worker.unref();
   }

@@ -51,7 +51,8 @@ export const connectionSizes: readonly ConnectionSize[] = [4, 2, 8].flatMap((n) 
 export const shapeOf = ({ tokens, n, channels }: ConnectionSize) => `T=${tokens} n=${n} C=${channels}`;
 
 /** Bytes of `perToken` elements of the stream dtype for every token: the table of the specification counts in these. */
-export const streamBytes = ({ tokens, dtype }: ConnectionSize, perToken: number) => tokens * perToken * dtypeBytes[dtype];
+export const streamBytes = ({ tokens, dtype }: ConnectionSize, perToken: number) =>
+  tokens * perToken * dtypeBytes[dtype];
 
 /** Streams from N(0, 1); phi, alpha and bias such that the logits have a standard deviation of about 1. */
 export function connectionInputs(inputs: Inputs, { tokens, n, channels, dtype }: ConnectionSize) {

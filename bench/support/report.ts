@@ -18,7 +18,11 @@ export type Cell = string | number | undefined;
 
 function commit(): string {
   const git = (...args: string[]) =>
-    execFileSync("git", args, { cwd: import.meta.dirname, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+    execFileSync("git", args, {
+      cwd: import.meta.dirname,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
   try {
     return git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "-uno") ? "-dirty" : "");
   } catch {
@@ -75,7 +79,9 @@ export class Report {
   title(text: string): void {
     const { cpu, device, threads, simd, gemm, node } = this.#conditions;
     const load = loadavg()[0]!;
-    this.say(`\n${text}  (${device}, ${cpu}, ${threads} threads, ${simd}, ${gemm}, node ${node}, load ${load.toFixed(1)})`);
+    this.say(
+      `\n${text}  (${device}, ${cpu}, ${threads} threads, ${simd}, ${gemm}, node ${node}, load ${load.toFixed(1)})`,
+    );
     if (load > 0.5) this.say("The machine is not idle: figures below are for comparison within this run only.");
   }
 
