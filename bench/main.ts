@@ -5,7 +5,7 @@ import { native } from "../lib/native.ts";
 import { opCases } from "./ops/index.ts";
 import { runPeers } from "./peers/peers.ts";
 import { runSteps } from "./step.bench.ts";
-import { caseName, casesHeader, runCase } from "./support/cases.ts";
+import { type Case, caseName, casesHeader, runCase } from "./support/cases.ts";
 import { CopyYardstick } from "./support/copy.ts";
 import { Report } from "./support/report.ts";
 
@@ -67,9 +67,7 @@ function openReport(out: string | undefined): Report {
   }
 }
 
-async function runOps(report: Report, filter: RegExp, repeats: number): Promise<void> {
-  const chosen = opCases.filter((c) => filter.test(caseName(c)));
-  if (chosen.length === 0) throw new UsageError(`--filter ${filter.source} matches no op`);
+async function runOps(report: Report, chosen: readonly Case[], repeats: number): Promise<void> {
   const yardstick = new CopyYardstick(native.info().threads);
   report.title("Ops");
   casesHeader(report);
@@ -88,8 +86,11 @@ async function main(args: string[]): Promise<void> {
     setThreads(flags.threads);
     await native.synchronize();
   }
+  const wantsOps = flags.ops || all;
+  const chosen = opCases.filter((c) => flags.filter.test(caseName(c)));
+  if (wantsOps && chosen.length === 0) throw new UsageError(`--filter ${flags.filter.source} matches no op`);
   const report = openReport(flags.out);
-  if (flags.ops || all) await runOps(report, flags.filter, flags.repeats ?? 15);
+  if (wantsOps) await runOps(report, chosen, flags.repeats ?? 15);
   if (flags.step || all) await runSteps(report, flags.repeats ?? 15);
   if (flags.peers) await runPeers(report, flags.filter, flags.repeats ?? 8);
 }

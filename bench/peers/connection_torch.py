@@ -1,6 +1,7 @@
 """The connection of birkhoff's `connect` in PyTorch, as a peer of the benchmark; eager or compiled.
 
-Same maths as native/ops/mhc_pre.h and mhc_post.h, paper convention, branch F(u) = u; written the way PyTorch runs it fastest.
+Same maths as native/ops/mhc_pre.h and mhc_post.h, paper convention, branch F(u) = u. Where PyTorch has two ways to say it, each
+mode gets its faster one: eager wants few large calls (bmm, baddbmm), the compiler wants loops that it can fuse.
 Speaks lines with bench/peers/peers.ts:
     python3 connection_torch.py eager|compiled FOLDER      FOLDER holds case.json and x, phi, alpha, bias, gradY as raw float32
     -> ready {"description": ...}     after compiling and a first pass
@@ -40,9 +41,27 @@ def main() -> None:
     grad_y = load("gradY", tokens, n, channels)
     group = torch.tensor([0] * n + [1] * n + [2] * (n * n))
 
+    compiled = mode == "compiled"
+
+    def mean_square(v):
+        if compiled:
+            return v.square().mean(-1, keepdim=True)
+        return torch.linalg.vecdot(v, v).unsqueeze(-1) / width
+
+    def collapse(pre, x):
+        if compiled:
+            return (pre.unsqueeze(-1) * x).sum(1)
+        return torch.bmm(pre.unsqueeze(1), x).squeeze(1)
+
+    def merge(x, output, post, res):
+        spread = post.unsqueeze(-1) * output.unsqueeze(1)
+        if compiled:
+            return (res.unsqueeze(-1) * x.unsqueeze(1)).sum(2) + spread
+        return torch.baddbmm(spread, res, x)
+
     def connection(x, phi, alpha, bias):
         v = x.view(tokens, width)
-        r = torch.rsqrt(v.square().mean(-1, keepdim=True) + norm_eps)
+        r = torch.rsqrt(mean_square(v) + norm_eps)
         z = alpha[group] * (r * (v @ phi.t())) + bias
         pre = torch.sigmoid(z[:, :n])
         post = 2 * torch.sigmoid(z[:, n : 2 * n])
@@ -52,11 +71,9 @@ def main() -> None:
         for _ in range(iters):
             res = res / res.sum(-2, keepdim=True)
             res = res / res.sum(-1, keepdim=True)
-        u = torch.bmm(pre.unsqueeze(1), x).squeeze(1)
-        output = u
-        return torch.baddbmm(post.unsqueeze(-1) * output.unsqueeze(1), res, x)
+        return merge(x, collapse(pre, x), post, res)
 
-    forward = torch.compile(connection) if mode == "compiled" else connection
+    forward = torch.compile(connection) if compiled else connection
 
     def run():
         y = forward(x, phi, alpha, bias)

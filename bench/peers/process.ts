@@ -42,7 +42,8 @@ export class PeerProcess {
       return peer;
     } catch (error) {
       peer.stop();
-      const reason = (error as Error).message.trim().split("\n").at(-1);
+      const lines = (error as Error).message.trim().split("\n");
+      const reason = lines.findLast((line) => /\bError\b|Error:|ENOENT/.test(line)) ?? lines.at(-1);
       throw new PeerMissing(`${spec.name}: skipped, ${reason}. ${spec.howTo}`);
     }
   }

@@ -79,8 +79,11 @@ export class Report {
   title(text: string): void {
     const { cpu, device, threads, simd, gemm, node } = this.#conditions;
     const load = loadavg()[0]!;
+    // The library's name and version; its build options stand in the JSON.
+    const library = [...new Set(gemm.split(" "))].slice(0, 2).join(" ");
+    this.say(`\n${text}`);
     this.say(
-      `\n${text}  (${device}, ${cpu}, ${threads} threads, ${simd}, ${gemm}, node ${node}, load ${load.toFixed(1)})`,
+      `${device}, ${cpu}, threads: ${threads}, ${simd}, ${library}, node ${node}, load average ${load.toFixed(1)}`,
     );
     if (load > 0.5) this.say("The machine is not idle: figures below are for comparison within this run only.");
   }
