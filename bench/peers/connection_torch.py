@@ -1,9 +1,9 @@
 """The connection of birkhoff's `connect` in PyTorch, as a peer of the benchmark; eager or compiled.
 
-Same maths as native/ops/mhc_pre.h and mhc_post.h, paper convention, branch F(u) = u. Where PyTorch has two ways to say it, each
-mode gets its faster one: eager wants few large calls (bmm, baddbmm), the compiler wants loops that it can fuse.
+Same maths as native/ops/mhc_pre.h and mhc_post.h, paper convention, branch F(u) = u. PyTorch has two ways to write it: as few large
+CALLS (bmm, baddbmm; the faster one for eager), or as elementwise products and sums that the compiler can fuse into LOOPS.
 Speaks lines with bench/peers/peers.ts:
-    python3 connection_torch.py eager|compiled FOLDER      FOLDER holds case.json and x, phi, alpha, bias, gradY as raw float32
+    python3 connection_torch.py eager|compiled calls|loops FOLDER      FOLDER holds case.json and x, phi, alpha, bias, gradY as raw float32
     -> ready {"description": ...}     after compiling and a first pass
     run K -> times MS MS ...          K timed passes, after one untimed
     check -> checked                  writes y, dx, dphi, dalpha, dbias to FOLDER, named PREFIX.NAME
@@ -16,7 +16,7 @@ import time
 
 
 def main() -> None:
-    mode, folder = sys.argv[1:3]
+    mode, form, folder = sys.argv[1:4]
     with open(os.path.join(folder, "case.json"), encoding="utf-8") as file:
         case = json.load(file)
     # Before torch is loaded: its own thread pool reads this.
@@ -41,21 +41,21 @@ def main() -> None:
     grad_y = load("gradY", tokens, n, channels)
     group = torch.tensor([0] * n + [1] * n + [2] * (n * n))
 
-    compiled = mode == "compiled"
+    loops = form == "loops"
 
     def mean_square(v):
-        if compiled:
+        if loops:
             return v.square().mean(-1, keepdim=True)
         return torch.linalg.vecdot(v, v).unsqueeze(-1) / width
 
     def collapse(pre, x):
-        if compiled:
+        if loops:
             return (pre.unsqueeze(-1) * x).sum(1)
         return torch.bmm(pre.unsqueeze(1), x).squeeze(1)
 
     def merge(x, output, post, res):
         spread = post.unsqueeze(-1) * output.unsqueeze(1)
-        if compiled:
+        if loops:
             return (res.unsqueeze(-1) * x.unsqueeze(1)).sum(2) + spread
         return torch.baddbmm(spread, res, x)
 
@@ -73,7 +73,7 @@ def main() -> None:
             res = res / res.sum(-1, keepdim=True)
         return merge(x, collapse(pre, x), post, res)
 
-    forward = torch.compile(connection) if compiled else connection
+    forward = torch.compile(connection) if mode == "compiled" else connection
 
     def run():
         y = forward(x, phi, alpha, bias)
@@ -83,7 +83,7 @@ def main() -> None:
     run()
     first = time.perf_counter() - start
     threads = torch.get_num_threads()
-    info = {"description": f"PyTorch {torch.__version__} {mode}, {threads} threads", "first_pass_s": round(first, 1)}
+    info = {"description": f"PyTorch {torch.__version__} {mode}, {form}, {threads} threads", "first_pass_s": round(first, 1)}
     print("ready", json.dumps(info), flush=True)
 
     for line in sys.stdin:

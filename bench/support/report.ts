@@ -46,7 +46,6 @@ export class Report {
   /** @param out  file to write, replaced; stdout when absent. @throws when it cannot be written */
   constructor(out: string | undefined) {
     this.#out = out;
-    if (out !== undefined) writeFileSync(out, "");
     const { simd, gemm, threads } = native.info();
     this.#conditions = {
       device: currentDevice(),
@@ -55,8 +54,12 @@ export class Report {
       simd,
       gemm,
       node: process.version,
+      // Before `out` is touched: a tracked file must not count as a change of the code.
       commit: commit(),
+      // Later ones contain the benchmark's own load.
+      load_average_before: round(loadavg()[0]!, 3),
     };
+    if (out !== undefined) writeFileSync(out, "");
   }
 
   /** One line, at once, so that an interrupted run keeps what it has. */
@@ -77,15 +80,12 @@ export class Report {
   }
 
   title(text: string): void {
-    const { cpu, device, threads, simd, gemm, node } = this.#conditions;
-    const load = loadavg()[0]!;
+    const { cpu, device, threads, simd, gemm, node, load_average_before: load } = this.#conditions;
     // The library's name and version; its build options stand in the JSON.
     const library = [...new Set(gemm.split(" "))].slice(0, 2).join(" ");
     this.say(`\n${text}`);
-    this.say(
-      `${device}, ${cpu}, threads: ${threads}, ${simd}, ${library}, node ${node}, load average ${load.toFixed(1)}`,
-    );
-    if (load > 0.5) this.say("The machine is not idle: figures below are for comparison within this run only.");
+    this.say(`${device}, ${cpu}, threads: ${threads}, ${simd}, ${library}, node ${node}, load average before ${load}`);
+    if (load > 0.5) this.say("The machine was not idle: figures below are for comparison within this run only.");
   }
 
   /** A row of the table: the first cell to the left, the others to the right. */
