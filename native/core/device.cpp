@@ -1,20 +1,37 @@
 #include "core/device.h"
 
+#include <condition_variable>
+#include <mutex>
+
 #include "core/error.h"
 #include "cpu/backend.h"
 #include "cpu/thread_pool.h"
 
 namespace birkhoff {
 
+namespace {
+struct Current {
+  std::mutex mutex;
+  std::condition_variable gone;
+  std::weak_ptr<Runtime> runtime;
+  bool exists = false;  // from before its construction until after its destruction
+};
+}  // namespace
+
 std::shared_ptr<Runtime> Runtime::get() {
-  static std::mutex* mutex = new std::mutex;  // leaked: environments may end in any order
-  static auto* current = new std::weak_ptr<Runtime>;
-  std::lock_guard lock(*mutex);
-  std::shared_ptr<Runtime> runtime = current->lock();
-  if (!runtime) {
-    runtime.reset(new Runtime);
-    *current = runtime;
-  }
+  static auto* current = new Current;  // leaked: environments may end in any order
+  std::unique_lock lock(current->mutex);
+  if (std::shared_ptr<Runtime> runtime = current->runtime.lock()) return runtime;
+  // The last environment of the old one may still be stopping its threads: the pool is the process's own.
+  current->gone.wait(lock, [] { return !current->exists; });
+  std::shared_ptr<Runtime> runtime(new Runtime, [](Runtime* old) {
+    delete old;
+    std::lock_guard guard(current->mutex);
+    current->exists = false;
+    current->gone.notify_all();
+  });
+  current->exists = true;
+  current->runtime = runtime;
   return runtime;
 }
 
