@@ -1,6 +1,7 @@
 #include "core/device.h"
 
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 
 #include "core/error.h"
@@ -16,15 +17,36 @@ struct Current {
   std::weak_ptr<Runtime> runtime;
   bool exists = false;  // from before its construction until after its destruction
 };
+
+// process.exit tears no environment down: without this, kernels would still run while the libraries they call (OpenBLAS) are
+// being finalised. Handlers run before that, in the order opposite to their registration.
+void stop_at_exit();
+
+Current* current() {
+  static auto* instance = [] {
+    std::atexit(stop_at_exit);
+    return new Current;  // leaked: environments may end in any order
+  }();
+  return instance;
+}
+
+void stop_at_exit() {
+  std::shared_ptr<Runtime> runtime;
+  {
+    std::lock_guard lock(current()->mutex);
+    runtime = current()->runtime.lock();
+  }
+  if (runtime) runtime->stop();
+}
 }  // namespace
 
 std::shared_ptr<Runtime> Runtime::get() {
-  static auto* current = new Current;  // leaked: environments may end in any order
+  Current* const current = birkhoff::current();
   std::unique_lock lock(current->mutex);
   if (std::shared_ptr<Runtime> runtime = current->runtime.lock()) return runtime;
   // The last environment of the old one may still be stopping its threads: the pool is the process's own.
-  current->gone.wait(lock, [] { return !current->exists; });
-  std::shared_ptr<Runtime> runtime(new Runtime, [](Runtime* old) {
+  current->gone.wait(lock, [current] { return !current->exists; });
+  std::shared_ptr<Runtime> runtime(new Runtime, [current](Runtime* old) {
     delete old;
     std::lock_guard guard(current->mutex);
     current->exists = false;
@@ -41,8 +63,12 @@ Runtime::Runtime() {
   descriptions_.push_back({"cuda", "NVIDIA GPU", "this build has no CUDA kernels"});
 }
 
+// Streams stop before the memory they may be using goes.
 Runtime::~Runtime() {
-  // Streams stop before the memory they may be using goes.
+  stop();
+}
+
+void Runtime::stop() {
   for (auto& device : devices_) device->stream->stop();
   cpu::stop_threads();
 }

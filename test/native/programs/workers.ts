@@ -13,13 +13,13 @@ async function main(): Promise<void> {
   for (let batch = 0; batch < count; batch += 4)
     await Promise.all(
       Array.from({ length: Math.min(4, count - batch) }, async (_, i) => {
-        // The loader is registered by code, since a worker does not inherit the main thread's.
+        // A worker does not inherit the loader of TypeScript.
         const file = fileURLToPath(import.meta.url);
-        const worker = new Worker(
-          `const { workerData } = require("node:worker_threads");
-           import("tsx/esm/api").then(({ register }) => { register(); return import(workerData); });`,
-          { eval: true, workerData: file, argv: process.argv.slice(2) },
-        );
+        const start = `
+          const file = ${JSON.stringify(file)};
+          if (file.endsWith(".ts")) import("tsx/esm/api").then(({ register }) => { register(); return import(file); });
+          else import(file);`;
+        const worker = new Worker(start, { eval: true, argv: process.argv.slice(2) });
         await new Promise<void>((resolve, reject) => {
           worker.on("error", reject);
           worker.on("exit", () => resolve());
