@@ -251,6 +251,9 @@ function load(): Native {
     addon.setErrorFactory(errorFromCode);
     return addon;
   } catch (cause) {
+    // The addon itself refused (a bad BIRKHOFF_SIMD): building it again would not help.
+    const { code, message } = cause as { code?: unknown; message?: unknown };
+    if (code === "ERR_DEVICE") throw errorFromCode(code, String(message));
     const libc = (process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined)?.header
       ?.glibcVersionRuntime;
     throw new BirkhoffError(

@@ -8,9 +8,9 @@
 namespace birkhoff {
 
 Napi::Value make_error(Napi::Env env, const char* code, const std::string& message) {
-  Environment& state = environment(env);
-  if (!state.error_factory.IsEmpty())
-    return state.error_factory.Call({Napi::String::New(env, code), Napi::String::New(env, message)});
+  const Environment* state = env.GetInstanceData<Environment>();  // null while the addon is being set up
+  if (state && !state->error_factory.IsEmpty())
+    return state->error_factory.Call({Napi::String::New(env, code), Napi::String::New(env, message)});
   Napi::Error error = Napi::Error::New(env, message);
   error.Set("code", Napi::String::New(env, code));
   return error.Value();
@@ -112,7 +112,7 @@ Napi::Value fail_allocation(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData<Environment>(new Environment);
+  guarded(env, [&] { env.SetInstanceData<Environment>(new Environment); });
   const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
     exports[name] = Napi::Function::New(env, function, name);
   };

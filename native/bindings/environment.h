@@ -58,6 +58,8 @@ auto guarded(Napi::Env env, F&& body) -> decltype(body()) {
     throw Napi::Error(env, make_error(env, kOutOfMemoryError, "out of memory"));
   } catch (const std::exception& error) {
     throw Napi::Error(env, make_error(env, "ERR_INTERNAL", error.what()));
+  } catch (...) {
+    throw Napi::Error(env, make_error(env, "ERR_INTERNAL", "unknown exception"));
   }
 }
 

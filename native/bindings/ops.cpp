@@ -4,7 +4,33 @@
 namespace birkhoff {
 namespace {
 
-// Fills an Args struct from JavaScript arguments, one field after the other.
+// Fills in the lists of an Args struct. Before anything else, because reading an element may call a getter, and that may
+// dispose a tensor or change the array.
+class UnpackLists {
+ public:
+  UnpackLists(const Napi::CallbackInfo& info, const char* function) : info_(info), function_(function) {}
+
+  template <class T>
+  void operator()(const char*, T&) {
+    ++next_;
+  }
+  void operator()(const char* argument, IntList& list) {
+    const Napi::Value value = info_[next_++];
+    if (!value.IsArray()) throw Error(kTypeError, std::string(function_) + ": " + argument + " is not an array");
+    const auto array = value.As<Napi::Array>();
+    list.size = array.Length();
+    require_range(function_, argument, list.size, 0, kMaxAxes);
+    for (int64_t i = 0; i < list.size; ++i)
+      list.values[i] = integer_argument(array.Get(static_cast<uint32_t>(i)), function_, argument);
+  }
+
+ private:
+  const Napi::CallbackInfo& info_;
+  const char* function_;
+  size_t next_ = 0;
+};
+
+// Fills in the rest, one field after the other. Calls no JavaScript.
 class Unpack {
  public:
   Unpack(const Napi::CallbackInfo& info, const char* function) : info_(info), function_(function) {}
@@ -21,14 +47,7 @@ class Unpack {
   }
   void operator()(const char* argument, double& value) { value = number_argument(info_[next_++], function_, argument); }
 
-  void operator()(const char* argument, IntList& list) {
-    const Napi::Value value = info_[next_++];
-    if (!value.IsArray()) throw Error(kTypeError, std::string(function_) + ": " + argument + " is not an array");
-    const auto array = value.As<Napi::Array>();
-    require_range(function_, argument, array.Length(), 0, kMaxAxes);
-    list.size = array.Length();
-    for (uint32_t i = 0; i < array.Length(); ++i) list.values[i] = integer_argument(array.Get(i), function_, argument);
-  }
+  void operator()(const char*, IntList&) { ++next_; }
 
   Device* device = nullptr;
 
@@ -64,6 +83,8 @@ template <class Args>
 Napi::Value call(const Napi::CallbackInfo& info, void (*Kernels::*kernel)(const Args&), const char* name) {
   return guarded(info.Env(), [&] {
     Args args{};
+    UnpackLists lists(info, name);
+    args.fields(lists);
     Unpack unpack(info, name);
     args.fields(unpack);
     args.check();

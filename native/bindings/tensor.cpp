@@ -63,36 +63,41 @@ Napi::Value error_value(Napi::Env env, std::exception_ptr error) {
 
 // Runs on the environment's thread for each finished read; env is null when the environment is going.
 void deliver(napi_env raw, napi_value, void* context, void* data) {
-  std::unique_ptr<Read> read(static_cast<Read*>(data));
-  if (!raw) {
-    read.release();  // its deferred belongs to an environment that is gone: leaking it is the only safe thing
-    return;
-  }
-  Napi::Env env(raw);
-  Napi::HandleScope scope(env);
+  const std::unique_ptr<Read> read(static_cast<Read*>(data));
+  if (!raw) return;
   Environment& state = *static_cast<Environment*>(context);
   if (--state.pending_reads == 0) napi_unref_threadsafe_function(raw, state.port->function);
   try {
-    if (read->error)
-      read->deferred.Reject(error_value(env, read->error));
-    else
-      read->deferred.Resolve(to_typed_array(env, read->bytes.data(), read->bytes.size(), read->dtype, read->bits));
-  } catch (const Napi::Error& error) {
-    read->deferred.Reject(error.Value());
+    Napi::Env env(raw);
+    Napi::HandleScope scope(env);
+    try {
+      if (read->error)
+        read->deferred.Reject(error_value(env, read->error));
+      else
+        read->deferred.Resolve(to_typed_array(env, read->bytes.data(), read->bytes.size(), read->dtype, read->bits));
+    } catch (const Napi::Error& error) {
+      read->deferred.Reject(error.Value());
+    }
+  } catch (...) {
+    // The worker is being terminated: nobody is left to hear of it, and an exception must not leave a C callback.
   }
 }
 
 // Queues a read of `bytes` at `source` (none: only waits) and returns its promise.
 Napi::Value queue_read(Napi::Env env, Device& device, const char* source, int64_t bytes, DType dtype, bool bits) {
   Environment& state = environment(env);
-  auto* read = new Read{Napi::Promise::Deferred::New(env), std::vector<char>(static_cast<size_t>(bytes)), dtype, bits, nullptr};
+  // Shared, so that it goes with the work also where the queue is dropped.
+  const auto read = std::make_shared<Read>(Read{Napi::Promise::Deferred::New(env),
+                                                std::vector<char>(static_cast<size_t>(bytes)), dtype, bits, nullptr});
   const Napi::Promise promise = read->deferred.Promise();
   if (state.pending_reads++ == 0) napi_ref_threadsafe_function(env, state.port->function);
   device.stream->submit([read, source, port = state.port, &device] {
     read->error = device.stream->take_error();
     if (!read->error && !read->bytes.empty()) device.backend.copy_to_host(read->bytes.data(), source, read->bytes.size());
     std::lock_guard lock(port->mutex);
-    if (port->function) napi_call_threadsafe_function(port->function, read, napi_tsfn_nonblocking);
+    if (!port->function) return;
+    auto finished = std::make_unique<Read>(std::move(*read));
+    if (napi_call_threadsafe_function(port->function, finished.get(), napi_tsfn_nonblocking) == napi_ok) finished.release();
   });
   return promise;
 }
@@ -114,6 +119,7 @@ Napi::Value tensor_from(const Napi::CallbackInfo& info) {
   const auto array = info[2].As<Napi::TypedArray>();
   // A SharedArrayBuffer may change under the copy; the element kinds below are the only ones with a meaning.
   if (!array.ArrayBuffer().IsArrayBuffer()) throw Error(kTypeError, "tensorFrom: data is on a SharedArrayBuffer");
+  if (array.ArrayBuffer().IsDetached()) throw Error(kTypeError, "tensorFrom: data's buffer is detached");
   const napi_typedarray_type kind = array.TypedArrayType();
   const bool widens = kind == napi_float32_array && dtype == DType::kBFloat16;
   const bool matches = (kind == napi_float32_array && dtype == DType::kFloat32) ||
@@ -125,7 +131,6 @@ Napi::Value tensor_from(const Napi::CallbackInfo& info) {
   // JavaScript may change or detach the array once this call returns: copy now.
   std::vector<char> staged(size * static_cast<size_t>(element_bytes(dtype)));
   const char* source = size ? static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset() : nullptr;
-  if (size && !array.ArrayBuffer().Data()) throw Error(kTypeError, "tensorFrom: data's buffer is detached");
   if (widens) {
     for (size_t i = 0; i < size; ++i) {
       float value;

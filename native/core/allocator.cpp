@@ -22,7 +22,7 @@ Allocator::~Allocator() {
 
 void* Allocator::allocate(int64_t bytes) {
   const size_t size = std::max(round_up(static_cast<size_t>(bytes), kAlignment), kAlignment);
-  std::unique_lock lock(mutex_);
+  std::lock_guard lock(mutex_);
   const bool over_budget = budget_ >= 0 && stats_.bytes + static_cast<int64_t>(size) > budget_;
   const bool injected = fail_after_ == 0;
   if (fail_after_ >= 0) --fail_after_;
@@ -32,7 +32,9 @@ void* Allocator::allocate(int64_t bytes) {
                                        (over_budget ? ", budget " + std::to_string(budget_) : ""));
 #ifdef BIRKHOFF_SANITIZE
   // No reuse and no segments, so that the sanitizer sees every block's ends and every use after it is freed.
-  Block* block = new Block{static_cast<char*>(memory_.acquire(size)), size, false, nullptr, nullptr};
+  void* data = memory_.acquire(size);
+  if (!data) throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted");
+  Block* block = new Block{static_cast<char*>(data), size, false, nullptr, nullptr};
   stats_.reserved_bytes += static_cast<int64_t>(size);
 #else
   Block key{nullptr, size, true, nullptr, nullptr};
@@ -40,9 +42,9 @@ void* Allocator::allocate(int64_t bytes) {
   if (found == free_.end()) {
     Block* segment = add_segment(size);
     if (!segment) {
-      lock.unlock();
-      stream_.drain();  // cached memory may still be read by queued work
-      lock.lock();
+      // Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile would be
+      // released while the work it has just queued still needs it.
+      stream_.drain();
       release_free_segments();
       segment = add_segment(size);
     }
@@ -77,7 +79,10 @@ void Allocator::free(void* data) noexcept {
   stats_.bytes -= static_cast<int64_t>(block->size);
 #ifdef BIRKHOFF_SANITIZE
   stats_.reserved_bytes -= static_cast<int64_t>(block->size);
-  stream_.submit([release = memory_.release, data = block->data, size = block->size] { release(data, size); });
+  // Released behind its last reader, or with the queue where that is dropped.
+  stream_.submit([memory = std::shared_ptr<void>(block->data, [release = memory_.release, size = block->size](void* data) {
+                    release(data, size);
+                  })] {});
   delete block;
 #else
   block->free = true;

@@ -37,11 +37,12 @@ struct DeviceDescription {
 };
 
 // All of the process's devices. Shared by the environments (main thread, workers) of the process; the last one to go stops the
-// threads. There are no statics with destructors: a process may exit while work is queued.
+// threads, or exit does: a process may leave while work is queued. There are no statics with destructors.
 class Runtime {
  public:
   static std::shared_ptr<Runtime> get();
   ~Runtime();
+  void stop();  // drops queued work, waits for the piece that runs, ends all threads; idempotent
   Device& device(const std::string& name);  // throws Error(kDeviceError)
   const std::vector<DeviceDescription>& descriptions() const { return descriptions_; }
   Device& cpu() { return *devices_.front(); }

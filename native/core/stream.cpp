@@ -15,7 +15,7 @@ void DispatchStream::stop() {
   }
   not_empty_.notify_all();
   not_full_.notify_all();
-  idle_.notify_all();
+  progress_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -24,14 +24,18 @@ void DispatchStream::submit(std::function<void()> work) {
   not_full_.wait(lock, [this] { return queue_.size() < capacity_ || stopping_; });
   if (stopping_) return;
   queue_.push_back(std::move(work));
+  ++submitted_;
   const bool wake = !busy_ && queue_.size() == 1;
   lock.unlock();
   if (wake) not_empty_.notify_one();
 }
 
 void DispatchStream::drain() {
+  // Not until the queue is empty: other environments may go on filling it.
   std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return (queue_.empty() && !busy_) || stopping_; });
+  ++drains_;
+  progress_.wait(lock, [this, target = submitted_] { return finished_ >= target || stopping_; });
+  --drains_;
 }
 
 std::exception_ptr DispatchStream::take_error() { return std::exchange(error_, nullptr); }
@@ -39,10 +43,7 @@ std::exception_ptr DispatchStream::take_error() { return std::exchange(error_, n
 void DispatchStream::run() noexcept {
   std::unique_lock lock(mutex_);
   for (;;) {
-    if (queue_.empty()) {
-      busy_ = false;
-      idle_.notify_all();
-    }
+    if (queue_.empty()) busy_ = false;
     not_empty_.wait(lock, [this] { return !queue_.empty() || stopping_; });
     if (stopping_) return;
     busy_ = true;
@@ -58,6 +59,8 @@ void DispatchStream::run() noexcept {
     }
     work = nullptr;
     lock.lock();
+    ++finished_;
+    if (drains_ > 0) progress_.notify_all();
   }
 }
 

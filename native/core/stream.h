@@ -1,6 +1,7 @@
 // A device is an in-order stream: work is queued and runs later, in the order it came. Only reads wait.
 #pragma once
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -37,8 +38,10 @@ class DispatchStream final : public Stream {
 
   const size_t capacity_;
   std::mutex mutex_;
-  std::condition_variable not_empty_, not_full_, idle_;
+  std::condition_variable not_empty_, not_full_, progress_;
   std::deque<std::function<void()>> queue_;
+  uint64_t submitted_ = 0, finished_ = 0;  // pieces of work, ever
+  int drains_ = 0;                         // callers inside drain
   bool busy_ = false;
   bool stopping_ = false;
   std::exception_ptr error_;  // dispatch thread only

@@ -152,6 +152,7 @@ void backward_head(const AttentionBackwardArgs& args, int64_t head) {
 }  // namespace
 
 void attention_forward(const AttentionForwardArgs& args) {
+  if (args.length == 0) return;
   const int64_t blocks = ceil_div(args.length, kQueries);
   const bool narrow = args.q.dtype == DType::kBFloat16;
   parallel(args.heads * blocks, [&](int64_t task) {

@@ -5,18 +5,23 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/error.h"
 #include "cpu/gemm.h"
 #include "cpu/thread_pool.h"
 
 namespace birkhoff::cpu {
 
+#ifdef BIRKHOFF_LEVEL_PORTABLE
 namespace portable {
 extern const Kernels kernel_table;
 }
-#ifdef BIRKHOFF_X86
+#endif
+#ifdef BIRKHOFF_LEVEL_AVX2
 namespace avx2 {
 extern const Kernels kernel_table;
 }
+#endif
+#ifdef BIRKHOFF_LEVEL_AVX512
 namespace avx512 {
 extern const Kernels kernel_table;
 }
@@ -30,25 +35,35 @@ struct Level {
   bool supported;
 };
 
-// Best first. BIRKHOFF_SIMD picks a lower one, for tests and comparisons.
-const Level& level() {
-  static const Level chosen = [] {
-    const Level levels[] = {
-#ifdef BIRKHOFF_X86
-        {"avx512", &avx512::kernel_table,
-         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512dq")},
-        {"avx2", &avx2::kernel_table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+// Best first. BIRKHOFF_SIMD picks another one, for tests and comparisons; one that cannot be had is an error, because a
+// comparison that silently ran something else would be worse than none.
+Level choose_level() {
+  const Level levels[] = {
+#ifdef BIRKHOFF_LEVEL_AVX512
+      {"avx512", &avx512::kernel_table,
+       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq")},
 #endif
-        {"portable", &portable::kernel_table, true},
-    };
-    const char* wanted = std::getenv("BIRKHOFF_SIMD");
-    for (const Level& level : levels)
-      if (level.supported && wanted && std::strcmp(wanted, level.name) == 0) return level;
-    for (const Level& level : levels)
-      if (level.supported) return level;
-    __builtin_unreachable();
-  }();
+#ifdef BIRKHOFF_LEVEL_AVX2
+      {"avx2", &avx2::kernel_table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+#endif
+#ifdef BIRKHOFF_LEVEL_PORTABLE
+      {"portable", &portable::kernel_table, true},
+#endif
+  };
+  const char* wanted = std::getenv("BIRKHOFF_SIMD");
+  std::string supported;
+  for (const Level& level : levels) {
+    if (!level.supported) continue;
+    if (!wanted || std::strcmp(wanted, level.name) == 0) return level;
+    supported += (supported.empty() ? "" : ", ") + std::string(level.name);
+  }
+  throw Error(kDeviceError, "BIRKHOFF_SIMD is \"" + std::string(wanted ? wanted : "") + "\", this machine and build have " +
+                                (supported.empty() ? "none of the levels built" : supported));
+}
+
+const Level& level() {
+  static const Level chosen = choose_level();
   return chosen;
 }
 

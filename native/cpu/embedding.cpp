@@ -56,6 +56,7 @@ void embedding_forward(const EmbeddingForwardArgs& args) {
 }
 
 void embedding_backward(const EmbeddingBackwardArgs& args) {
+  if (args.channels == 0) return;
   int32_t* first = static_cast<int32_t*>(args.scratch);
   int32_t* next = first + args.vocabulary;
   for (int64_t v = 0; v < args.vocabulary; ++v) first[v] = -1;

@@ -84,6 +84,7 @@ void matmul(const MatmulArgs& args) {
 
 void column_sum(const ColumnSumArgs& args) {
   const int64_t parts = args.parts(), columns = args.columns;
+  if (columns == 0) return;
   float* const partial = static_cast<float*>(args.scratch);
   with_float_type(args.x.dtype, [&](auto* type) {
     const auto* x = static_cast<decltype(type)>(args.x.data);

@@ -54,10 +54,12 @@ void contract_streams(const NetworkEndArgs& args) {
 }  // namespace
 
 void expand(const NetworkEndArgs& args) {
+  if (args.x.size == 0) return;
   with_float_type(args.x.dtype, [&](auto* type) { expand_streams<std::remove_pointer_t<decltype(type)>>(args); });
 }
 
 void contract(const NetworkEndArgs& args) {
+  if (args.h.size == 0) return;
   with_float_type(args.x.dtype, [&](auto* type) { contract_streams<std::remove_pointer_t<decltype(type)>>(args); });
 }
 

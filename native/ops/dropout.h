@@ -22,6 +22,7 @@ struct DropoutArgs {
   void check() const {
     require_float(kName, "x", x), require_dtype(kName, "y", y, x.dtype), require_size(kName, "y", y, {x.size});
     require_range(kName, "seed", seed, 0, kMaxSize);
+    if (!(p >= 0.0 && p <= 1.0)) throw Error(kRangeError, "dropout: p is not from 0 to 1");
   }
 };
 

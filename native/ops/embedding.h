@@ -44,7 +44,7 @@ struct EmbeddingBackwardArgs {
     require_size(kName, "gradWeight", grad_weight, {vocabulary, channels});
   }
   // Per row of the table its first token, per token the next one with the same index.
-  int64_t scratch_bytes() const { return 4 * (vocabulary + tokens); }
+  int64_t scratch_bytes() const { return grad_weight.size ? 4 * (vocabulary + tokens) : 0; }
 };
 
 }  // namespace birkhoff

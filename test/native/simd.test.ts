@@ -1,0 +1,74 @@
+/** Instruction sets: all give the same results within rounding, each can be asked for, and one that is missing is an error. */
+
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { native } from "../../lib/native.ts";
+import { runProgram } from "../support/program.ts";
+
+type Checksums = { simd: string; results: Record<string, { sum: number; size: number }[]> };
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+async function checksums(simd: string): Promise<Checksums> {
+  const { code, stdout, stderr } = await runProgram("checksums", { env: { BIRKHOFF_SIMD: simd } });
+  expect(code, stderr).toBe(0);
+  return JSON.parse(stdout);
+}
+
+describe("BIRKHOFF_SIMD", () => {
+  test("every op gives the same at each level that this machine has", async () => {
+    const refused = await runProgram("checksums", { env: { BIRKHOFF_SIMD: "none" } });
+    const levels = /have ([a-z0-9, ]+)/.exec(refused.stderr)?.[1]?.split(", ") ?? [];
+    expect(levels).toContain("portable");
+    expect(levels).toContain(native.info().simd);
+    const portable = await checksums("portable");
+    expect(portable.simd).toBe("portable");
+    for (const level of levels) {
+      if (level === "portable") continue;
+      const other = await checksums(level);
+      expect(other.simd).toBe(level);
+      for (const [name, sums] of Object.entries(portable.results))
+        for (const [i, { sum, size }] of sums.entries()) {
+          // The levels differ in the order of sums and in fused multiply-adds: a few roundings of each element, of float32
+          // (2^-24) or of what is stored as bfloat16 (2^-9), and Σ|v| bounds what they add up to. Sinkhorn passes on the
+          // roundings of 20 iterations.
+          const unit = name.endsWith("bfloat16") ? 2 ** -9 : 2 ** -24;
+          const bound = (name.endsWith("bfloat16") ? 8 : 512) * unit * size + 1e-30;
+          const got = other.results[name]![i]!;
+          expect(Math.abs(got.sum - sum), `${name}, result ${i}, ${level}`).toBeLessThanOrEqual(bound);
+          expect(Math.abs(got.size - size), `${name}, result ${i}, ${level}`).toBeLessThanOrEqual(bound);
+        }
+    }
+  });
+
+  test.each(["AVX2", ""])("%j is refused with a typed error that names the levels", async (simd) => {
+    const { code, stderr } = await runProgram("checksums", { env: { BIRKHOFF_SIMD: simd } });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(`BIRKHOFF_SIMD is "${simd}", this machine and build have `);
+    expect(stderr).toMatch(/DeviceError/);
+    expect(stderr).toMatch(/code: 'ERR_DEVICE'/);
+    expect(stderr).not.toMatch(/Build it from source/);
+  });
+});
+
+/** The linker keeps one copy of a weak symbol: it might be the AVX-512 one, called where there is no AVX-512. */
+const objects = `${root}build/CMakeFiles`;
+const kernelFolders = existsSync(objects) ? readdirSync(objects).filter((f) => f.startsWith("kernels_")) : [];
+const hasNm = spawnSync("nm", ["--version"]).status === 0;
+
+test.skipIf(!hasNm || kernelFolders.length === 0)("kernel objects define no weak symbols", () => {
+  for (const folder of kernelFolders) {
+    const files = readdirSync(`${objects}/${folder}`, { recursive: true, encoding: "utf8" }).filter((f) =>
+      f.endsWith(".o"),
+    );
+    expect(files.length).toBeGreaterThan(15);
+    const { stdout } = spawnSync("nm", ["-C", "--defined-only", ...files.map((f) => `${objects}/${folder}/${f}`)], {
+      encoding: "utf8",
+      maxBuffer: 1 << 26,
+    });
+    expect(stdout).toMatch(/ T /);
+    expect(stdout.split("\n").filter((line) => / [WwVvu] /.test(line))).toEqual([]);
+  }
+});
