@@ -11,7 +11,8 @@
 
 namespace birkhoff {
 
-// Where queued reads report back to their environment. The dispatch thread may outlive the environment, so it asks first.
+// Where queued reads report back to their environment. The dispatch thread may outlive the environment, so it asks
+// first.
 struct ReadPort {
   std::mutex mutex;
   napi_threadsafe_function function = nullptr;  // null once the environment is going
@@ -24,9 +25,9 @@ struct Environment {
   Napi::FunctionReference error_factory;
   int pending_reads = 0;
 
-  // Lets the garbage collector see the memory that small JavaScript objects hold, so that it collects forgotten tensors.
-  // A training step allocates and frees its activations by hand: told of each, the collector would run every step. So it
-  // hears of new maxima only, and of a fall only when most of the memory is gone.
+  // Lets the garbage collector see the memory that small JavaScript objects hold, so that it collects forgotten
+  // tensors. A training step allocates and frees its activations by hand: told of each, the collector would run every
+  // step. So it hears of new maxima only, and of a fall only when most of the memory is gone.
   void report_memory(Napi::BasicEnv env, int64_t change) noexcept {
     live_bytes_ += change;
     if (live_bytes_ <= reported_bytes_ && live_bytes_ >= reported_bytes_ / 4) return;
@@ -40,7 +41,9 @@ struct Environment {
   int64_t reported_bytes_ = 0;
 };
 
-inline Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+inline Environment& environment(Napi::Env env) {
+  return *env.GetInstanceData<Environment>();
+}
 
 // A JavaScript error for a code; typed by the factory that lib/native.ts installs.
 Napi::Value make_error(Napi::Env env, const char* code, const std::string& message);
@@ -67,7 +70,8 @@ auto guarded(Napi::Env env, F&& body) -> decltype(body()) {
 class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
  public:
   static Napi::Function define(Napi::Env env);
-  static Napi::Value create(Napi::Env env, std::shared_ptr<Storage> storage, int64_t offset_bytes, int64_t size, DType dtype);
+  static Napi::Value create(Napi::Env env, std::shared_ptr<Storage> storage, int64_t offset_bytes, int64_t size,
+                            DType dtype);
   // Throws a typed error for anything but a live handle.
   static TensorHandle& from(const Napi::Value& value, const char* function, const char* argument);
 

@@ -4,8 +4,8 @@
 namespace birkhoff {
 namespace {
 
-// Fills in the lists of an Args struct. Before anything else, because reading an element may call a getter, and that may
-// dispose a tensor or change the array.
+// Fills in the lists of an Args struct. Before anything else, because reading an element may call a getter, and that
+// may dispose a tensor or change the array.
 class UnpackLists {
  public:
   UnpackLists(const Napi::CallbackInfo& info, const char* function) : info_(info), function_(function) {}

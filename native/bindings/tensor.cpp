@@ -9,7 +9,9 @@ namespace {
 
 constexpr napi_type_tag kTensorTag = {0x6269726b686f6666ULL, 0x74656e736f723031ULL};
 
-int64_t element_bytes(DType dtype) { return dtype_bytes(dtype); }
+int64_t element_bytes(DType dtype) {
+  return dtype_bytes(dtype);
+}
 
 DType dtype_argument(const Napi::Value& value, const char* function) {
   const int64_t code = integer_argument(value, function, "dtype");
@@ -87,17 +89,19 @@ void deliver(napi_env raw, napi_value, void* context, void* data) {
 Napi::Value queue_read(Napi::Env env, Device& device, const char* source, int64_t bytes, DType dtype, bool bits) {
   Environment& state = environment(env);
   // Shared, so that it goes with the work also where the queue is dropped.
-  const auto read = std::make_shared<Read>(Read{Napi::Promise::Deferred::New(env),
-                                                std::vector<char>(static_cast<size_t>(bytes)), dtype, bits, nullptr});
+  const auto read = std::make_shared<Read>(
+      Read{Napi::Promise::Deferred::New(env), std::vector<char>(static_cast<size_t>(bytes)), dtype, bits, nullptr});
   const Napi::Promise promise = read->deferred.Promise();
   if (state.pending_reads++ == 0) napi_ref_threadsafe_function(env, state.port->function);
   device.stream->submit([read, source, port = state.port, &device] {
     read->error = device.stream->take_error();
-    if (!read->error && !read->bytes.empty()) device.backend.copy_to_host(read->bytes.data(), source, read->bytes.size());
+    if (!read->error && !read->bytes.empty())
+      device.backend.copy_to_host(read->bytes.data(), source, read->bytes.size());
     std::lock_guard lock(port->mutex);
     if (!port->function) return;
     auto finished = std::make_unique<Read>(std::move(*read));
-    if (napi_call_threadsafe_function(port->function, finished.get(), napi_tsfn_nonblocking) == napi_ok) finished.release();
+    if (napi_call_threadsafe_function(port->function, finished.get(), napi_tsfn_nonblocking) == napi_ok)
+      finished.release();
   });
   return promise;
 }
@@ -153,8 +157,8 @@ Napi::Value tensor_view(const Napi::CallbackInfo& info) {
   const int64_t size = integer_argument(info[2], "tensorView", "size");
   require_range("tensorView", "offset", offset, 0, source.size);
   require_range("tensorView", "size", size, 0, source.size - offset);
-  return TensorHandle::create(info.Env(), source.storage, source.offset_bytes + offset * element_bytes(source.dtype), size,
-                              source.dtype);
+  return TensorHandle::create(info.Env(), source.storage, source.offset_bytes + offset * element_bytes(source.dtype),
+                              size, source.dtype);
 }
 
 Napi::Value tensor_copy(const Napi::CallbackInfo& info) {
@@ -164,7 +168,8 @@ Napi::Value tensor_copy(const Napi::CallbackInfo& info) {
   Device& to = state.runtime->device(string_argument(info[1], "tensorCopy", "device"));
   const int64_t bytes = source.size * element_bytes(source.dtype);
   auto storage = std::make_shared<Storage>(state.runtime, to, bytes);
-  // Through host memory, in the order of both streams: the source's queue fills the buffer before the target's is given it.
+  // Through host memory, in the order of both streams: the source's queue fills the buffer before the target's is given
+  // it.
   std::vector<char> staged(static_cast<size_t>(bytes));
   from.stream->submit([&] {
     if (!staged.empty()) from.backend.copy_to_host(staged.data(), source.view().data, staged.size());
@@ -215,7 +220,9 @@ TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Te
   info.This().As<Napi::Object>().TypeTag(&kTensorTag);
 }
 
-TensorHandle::~TensorHandle() { release(Env()); }
+TensorHandle::~TensorHandle() {
+  release(Env());
+}
 
 Napi::Value TensorHandle::create(Napi::Env env, std::shared_ptr<Storage> storage, int64_t offset_bytes, int64_t size,
                                  DType dtype) {
@@ -239,7 +246,9 @@ TensorHandle& TensorHandle::from(const Napi::Value& value, const char* function,
   return handle;
 }
 
-void TensorHandle::Dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+void TensorHandle::Dispose(const Napi::CallbackInfo& info) {
+  release(info.Env());
+}
 
 void TensorHandle::release(Napi::BasicEnv env) noexcept {
   if (!storage) return;

@@ -12,7 +12,9 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kSegment = size_t{32} << 20;
 
-size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+size_t round_up(size_t value, size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace
 
@@ -42,8 +44,8 @@ void* Allocator::allocate(int64_t bytes) {
   if (found == free_.end()) {
     Block* segment = add_segment(size);
     if (!segment) {
-      // Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile would be
-      // released while the work it has just queued still needs it.
+      // Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile
+      // would be released while the work it has just queued still needs it.
       stream_.drain();
       release_free_segments();
       segment = add_segment(size);
@@ -80,9 +82,8 @@ void Allocator::free(void* data) noexcept {
 #ifdef BIRKHOFF_SANITIZE
   stats_.reserved_bytes -= static_cast<int64_t>(block->size);
   // Released behind its last reader, or with the queue where that is dropped.
-  stream_.submit([memory = std::shared_ptr<void>(block->data, [release = memory_.release, size = block->size](void* data) {
-                    release(data, size);
-                  })] {});
+  stream_.submit([memory = std::shared_ptr<void>(block->data, [release = memory_.release, size = block->size](
+                                                                  void* data) { release(data, size); })] {});
   delete block;
 #else
   block->free = true;

@@ -1,6 +1,6 @@
-// A caching allocator per device. Blocks are split from large segments, merged when freed, and reused in stream order: a block
-// freed by JavaScript may be handed out at once, because whatever writes to it next is queued behind its last reader.
-// So the peak depends on the program alone, never on how far the queue has run.
+// A caching allocator per device. Blocks are split from large segments, merged when freed, and reused in stream order:
+// a block freed by JavaScript may be handed out at once, because whatever writes to it next is queued behind its last
+// reader. So the peak depends on the program alone, never on how far the queue has run.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -33,7 +33,7 @@ class Allocator {
 
   MemoryStats stats() const;
   void reset_peak();
-  void set_budget(int64_t bytes);       // below 0: none
+  void set_budget(int64_t bytes);        // below 0: none
   void fail_after(int64_t allocations);  // test hook: that many succeed, the next one fails; below 0: off
   void count_tensors(int64_t change);
 

@@ -8,11 +8,12 @@
 
 namespace birkhoff {
 
-inline void require_size(const char* op, const char* argument, const View& view, std::initializer_list<int64_t> extents) {
+inline void require_size(const char* op, const char* argument, const View& view,
+                         std::initializer_list<int64_t> extents) {
   const int64_t want = checked_product(extents);
   if (view.size != want)
-    throw Error(kShapeError, std::string(op) + ": " + argument + " has " + std::to_string(view.size) + " elements, want " +
-                                 std::to_string(want));
+    throw Error(kShapeError, std::string(op) + ": " + argument + " has " + std::to_string(view.size) +
+                                 " elements, want " + std::to_string(want));
 }
 
 inline void require_optional_size(const char* op, const char* argument, const View& view,

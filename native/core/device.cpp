@@ -18,8 +18,8 @@ struct Current {
   bool exists = false;  // from before its construction until after its destruction
 };
 
-// process.exit tears no environment down: without this, kernels would still run while the libraries they call (OpenBLAS) are
-// being finalised. Handlers run before that, in the order opposite to their registration.
+// process.exit tears no environment down: without this, kernels would still run while the libraries they call
+// (OpenBLAS) are being finalised. Handlers run before that, in the order opposite to their registration.
 void stop_at_exit();
 
 Current* current() {

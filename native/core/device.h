@@ -36,8 +36,8 @@ struct DeviceDescription {
   std::string name, description, reason;  // reason: why it is not available, else empty
 };
 
-// All of the process's devices. Shared by the environments (main thread, workers) of the process; the last one to go stops the
-// threads, or exit does: a process may leave while work is queued. There are no statics with destructors.
+// All of the process's devices. Shared by the environments (main thread, workers) of the process; the last one to go
+// stops the threads, or exit does: a process may leave while work is queued. There are no statics with destructors.
 class Runtime {
  public:
   static std::shared_ptr<Runtime> get();
@@ -61,7 +61,10 @@ class Runtime {
 class Storage {
  public:
   Storage(std::shared_ptr<Runtime> runtime, Device& device, int64_t bytes)
-      : device(device), bytes(bytes), data(static_cast<char*>(device.allocator.allocate(bytes))), runtime_(std::move(runtime)) {}
+      : device(device),
+        bytes(bytes),
+        data(static_cast<char*>(device.allocator.allocate(bytes))),
+        runtime_(std::move(runtime)) {}
   ~Storage() { device.allocator.free(data); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;

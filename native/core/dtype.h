@@ -13,9 +13,13 @@ struct bfloat16 {
   uint16_t bits;
 };
 
-MHC_HD int64_t dtype_bytes(DType dtype) { return dtype == DType::kBFloat16 ? 2 : 4; }
+MHC_HD int64_t dtype_bytes(DType dtype) {
+  return dtype == DType::kBFloat16 ? 2 : 4;
+}
 
-MHC_HD float to_float(float v) { return v; }
+MHC_HD float to_float(float v) {
+  return v;
+}
 MHC_HD float to_float(bfloat16 v) {
   const uint32_t u = static_cast<uint32_t>(v.bits) << 16;
   float f;
@@ -31,7 +35,11 @@ MHC_HD bfloat16 to_bfloat16(float f) {
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 
-MHC_HD void from_float(float v, float& out) { out = v; }
-MHC_HD void from_float(float v, bfloat16& out) { out = to_bfloat16(v); }
+MHC_HD void from_float(float v, float& out) {
+  out = v;
+}
+MHC_HD void from_float(float v, bfloat16& out) {
+  out = to_bfloat16(v);
+}
 
 }  // namespace birkhoff

@@ -4,7 +4,7 @@
 #ifdef __CUDACC__
 #define MHC_HD __host__ __device__ __forceinline__
 #else
-// Always inlined: the CPU kernels are compiled once per instruction set, and an out-of-line copy shared between them could
-// carry instructions that the machine lacks.
+// Always inlined: the CPU kernels are compiled once per instruction set, and an out-of-line copy shared between them
+// could carry instructions that the machine lacks.
 #define MHC_HD inline __attribute__((always_inline))
 #endif

@@ -38,7 +38,9 @@ void DispatchStream::drain() {
   --drains_;
 }
 
-std::exception_ptr DispatchStream::take_error() { return std::exchange(error_, nullptr); }
+std::exception_ptr DispatchStream::take_error() {
+  return std::exchange(error_, nullptr);
+}
 
 void DispatchStream::run() noexcept {
   std::unique_lock lock(mutex_);

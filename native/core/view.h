@@ -1,4 +1,5 @@
-// What a kernel sees of a tensor: where it starts, how many elements, of which type. Shapes are separate, explicit arguments.
+// What a kernel sees of a tensor: where it starts, how many elements, of which type. Shapes are separate, explicit
+// arguments.
 #pragma once
 #include <cstdint>
 

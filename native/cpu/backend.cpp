@@ -58,7 +58,8 @@ Level choose_level() {
     if (!wanted || std::strcmp(wanted, level.name) == 0) return level;
     supported += (supported.empty() ? "" : ", ") + std::string(level.name);
   }
-  throw Error(kDeviceError, "BIRKHOFF_SIMD is \"" + std::string(wanted ? wanted : "") + "\", this machine and build have " +
+  throw Error(kDeviceError, "BIRKHOFF_SIMD is \"" + std::string(wanted ? wanted : "") +
+                                "\", this machine and build have " +
                                 (supported.empty() ? "none of the levels built" : supported));
 }
 
@@ -87,7 +88,9 @@ void release(void* data, size_t bytes) {
 #endif
 }
 
-void copy(void* target, const void* source, size_t bytes) { std::memcpy(target, source, bytes); }
+void copy(void* target, const void* source, size_t bytes) {
+  std::memcpy(target, source, bytes);
+}
 
 }  // namespace
 
@@ -96,8 +99,14 @@ const Backend& backend() {
   return table;
 }
 
-const char* simd_name() { return level().name; }
-const char* gemm_name() { return gemm_library(); }
-std::string description() { return std::string("CPU, ") + simd_name() + ", GEMM " + gemm_name(); }
+const char* simd_name() {
+  return level().name;
+}
+const char* gemm_name() {
+  return gemm_library();
+}
+std::string description() {
+  return std::string("CPU, ") + simd_name() + ", GEMM " + gemm_name();
+}
 
 }  // namespace birkhoff::cpu

@@ -1,5 +1,5 @@
-// mhcPost on CPU: forward mixes a vector of columns of all streams at once; backward ("prepare") takes all products of a token
-// while its columns are in L1.
+// mhcPost on CPU: forward mixes a vector of columns of all streams at once; backward ("prepare") takes all products of
+// a token while its columns are in L1.
 #include "cpu/kernels.h"
 #include "cpu/streams.h"
 #include "cpu/tokens.h"
@@ -47,7 +47,8 @@ void forward(const MhcPostForwardArgs& args) {
 
 // Adds to the products of Rows rows of dy with f and all x_j.
 template <int n, int Rows, class T>
-BIRKHOFF_INLINE void products(const T* dy, const T* x, const T* f, int64_t C, int64_t begin, int64_t end, vf* with_f, vf* with_x) {
+BIRKHOFF_INLINE void products(const T* dy, const T* x, const T* f, int64_t C, int64_t begin, int64_t end, vf* with_f,
+                              vf* with_x) {
   vf sum_f[Rows], sum_x[Rows][n];
 #pragma GCC unroll 2
   for (int i = 0; i < Rows; ++i) {
@@ -114,8 +115,7 @@ void backward(const MhcPostBackwardArgs& args) {
       vf with_f[n] = {}, with_x[n * n] = {};
       for (int64_t c = 0; c < C; c += kColumns) {
         const int64_t stop = min64(C, c + kColumns);
-        for (int i = 0; i < n; i += rows)
-          products<n, rows>(dy + i * C, x, f, C, c, stop, with_f + i, with_x + i * n);
+        for (int i = 0; i < n; i += rows) products<n, rows>(dy + i * C, x, f, C, c, stop, with_f + i, with_x + i * n);
         mix<n>(dy, post, 1, C, c, stop, args.grad_output.as<T>() + t * C);
         if (args.grad_x)
           for (int j = 0; j < n; ++j) mix<n>(dy, res + j, n, C, c, stop, args.grad_x.as<T>() + (t * n + j) * C);

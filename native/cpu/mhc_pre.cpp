@@ -1,6 +1,6 @@
-// mhcPre forward on CPU: x is read from memory once. A tile of 16 tokens is projected (phi packed so that one broadcast of x
-// feeds up to three vectors of coefficients), its coefficients are computed with one token per lane, and u is collapsed
-// while the tile is still in cache.
+// mhcPre forward on CPU: x is read from memory once. A tile of 16 tokens is projected (phi packed so that one broadcast
+// of x feeds up to three vectors of coefficients), its coefficients are computed with one token per lane, and u is
+// collapsed while the tile is still in cache.
 #include "cpu/kernels.h"
 #include "cpu/streams.h"
 #include "cpu/tokens.h"
@@ -58,7 +58,8 @@ BIRKHOFF_INLINE void project(const float* const* x, int64_t length, const float*
 }
 
 template <int Width>
-BIRKHOFF_INLINE void project_tile(const float* const* x, int64_t length, const float* packed, float* q, int64_t q_stride) {
+BIRKHOFF_INLINE void project_tile(const float* const* x, int64_t length, const float* packed, float* q,
+                                  int64_t q_stride) {
   constexpr int tokens = Width == 1 || W == 16 ? (Width == 3 ? 4 : 8) : 4;
   for (int t = 0; t < kTile; t += tokens) project<tokens, Width>(x + t, length, packed, q + t * q_stride, q_stride);
 }
@@ -80,7 +81,9 @@ BIRKHOFF_INLINE vf squares(const float* x, int64_t length, vf sum) {
 }
 
 // float streams are used where they lie; bfloat16 ones are widened, chunk by chunk.
-BIRKHOFF_INLINE const float* as_float(const float* x, int64_t, float*) { return x; }
+BIRKHOFF_INLINE const float* as_float(const float* x, int64_t, float*) {
+  return x;
+}
 BIRKHOFF_INLINE const float* as_float(const bfloat16* x, int64_t length, float* buffer) {
   int64_t k = 0;
   for (; k + W <= length; k += W) store(buffer + k, load(x + k));
@@ -110,7 +113,8 @@ BIRKHOFF_INLINE void collapse(const T* x, const float* pre, int64_t channels, T*
 
 // The projection of one tile: q [kTile][padded] and the sums of squares. Tokens beyond count repeat the last one.
 template <int Count, class T>
-BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const float* packed, float* q, float* square_sums) {
+BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const float* packed, float* q,
+                                     float* square_sums) {
   using G = Groups<Count>;
   float widened[kTile][kChunk];
   vf sums[kTile] = {};
@@ -151,7 +155,8 @@ void forward(const MhcPreForwardArgs& args) {
 
     float scale[kTile];
     for (int t = 0; t < kTile; t += W)
-      store(scale + t, 1.0f / vsqrt(load(square_sums + t) / static_cast<float>(K) + static_cast<float>(args.options.norm_eps)));
+      store(scale + t,
+            1.0f / vsqrt(load(square_sums + t) / static_cast<float>(K) + static_cast<float>(args.options.norm_eps)));
     float m[N][kTile], pre[n][kTile], post[n][kTile], res[n * n][kTile];
     for (int k = 0; k < N; ++k)
       for (int t = 0; t < kTile; ++t) m[k][t] = scale[t] * q[t * G::kPadded + k];

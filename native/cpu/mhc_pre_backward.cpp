@@ -121,7 +121,8 @@ struct Tile {
         }
       }
 #pragma GCC unroll 8
-    for (int j = 0; j < n; ++j) store2<true, false>(partial_dx + (t * n + j) * row_floats(channels) + column, kBlock, sum[j]);
+    for (int j = 0; j < n; ++j)
+      store2<true, false>(partial_dx + (t * n + j) * row_floats(channels) + column, kBlock, sum[j]);
   }
 
   void gather(int64_t t, float (*grad_pre)[kTile]) const {
@@ -171,8 +172,7 @@ struct Tile {
       }
     }
 #pragma GCC unroll 4
-    for (int a = 0; a < Tokens; ++a)
-      store2<Full, Streaming>(dx + ((t + a) * n + j) * channels + column, width, sum[a]);
+    for (int a = 0; a < Tokens; ++a) store2<Full, Streaming>(dx + ((t + a) * n + j) * channels + column, width, sum[a]);
   }
 
   template <bool Full, bool Streaming>
@@ -219,8 +219,8 @@ struct Gates {
   vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
 
   // The coefficients again, from q and r; the divisors of Sinkhorn are kept for its backward.
-  __attribute__((noinline)) void forward(const MhcPreBackwardArgs& args, int64_t count, const float (*q)[kTile], const float* r,
-                                         float (*pre)[n], float (*res)[n * n]) {
+  __attribute__((noinline)) void forward(const MhcPreBackwardArgs& args, int64_t count, const float (*q)[kTile],
+                                         const float* r, float (*pre)[n], float (*res)[n * n]) {
     const float shift = pre_shift(args.options);
     for (int v = 0; v * W < count; ++v) {
       vf lanes[N];
@@ -240,7 +240,8 @@ struct Gates {
 
   // Gradients of the coefficients to gradients of the logits.
   __attribute__((noinline)) void backward(const MhcPreBackwardArgs& args, int64_t count, const float (*grad_pre)[kTile],
-                                          const float (*grad_post)[kTile], const float (*grad_res)[kTile], float (*dz)[kTile]) {
+                                          const float (*grad_post)[kTile], const float (*grad_res)[kTile],
+                                          float (*dz)[kTile]) {
     for (int v = 0; v * W < count; ++v) {
       vf dpre[n], dpost[n], dres[n * n], dlogits[N];
       load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
@@ -261,7 +262,8 @@ void backward(const MhcPreBackwardArgs& args) {
   double* sums = reinterpret_cast<double*>(partials + ceil_div(partial_count * layout.size(), 16) * 16);
   layout.pack(args.phi.f32(), packed);
   const int64_t tiles = ceil_div(args.tokens, kTile);
-  const bool streaming = streams_past_caches(args.grad_x.data, C, args.grad_x.size * 4) && args.grad_x.dtype == DType::kFloat32;
+  const bool streaming =
+      streams_past_caches(args.grad_x.data, C, args.grad_x.size * 4) && args.grad_x.dtype == DType::kFloat32;
 
   parallel(partial_count, [&](int64_t p) {
     double* sum = sums + p * (N + 3);  // dbias, then dalpha

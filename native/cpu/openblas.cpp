@@ -1,4 +1,5 @@
-// OpenBLAS, held to one thread: our own pool decides what runs in parallel (fixed tiles, so the same bits at any thread count).
+// OpenBLAS, held to one thread: our own pool decides what runs in parallel (fixed tiles, so the same bits at any thread
+// count).
 #include "cpu/gemm.h"
 
 #ifdef BIRKHOFF_OPENBLAS
@@ -47,8 +48,12 @@ void openblas_gemm(const GemmCall& g) {
 
 #else
 
-const char* gemm_library() { return "built-in"; }
-bool openblas_available() { return false; }
+const char* gemm_library() {
+  return "built-in";
+}
+bool openblas_available() {
+  return false;
+}
 void openblas_gemm(const GemmCall&) {}
 
 #endif

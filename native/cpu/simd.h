@@ -1,6 +1,6 @@
-// Vectors of the instruction set that this file is compiled for. Every CPU kernel is written once over `vf` and compiled three
-// times, into namespaces portable, avx2 and avx512; backend.cpp picks one at run time.
-// Nothing here or in a kernel may instantiate a standard-library template out of line: the linker would keep one copy for all
+// Vectors of the instruction set that this file is compiled for. Every CPU kernel is written once over `vf` and
+// compiled three times, into namespaces portable, avx2 and avx512; backend.cpp picks one at run time. Nothing here or
+// in a kernel may instantiate a standard-library template out of line: the linker would keep one copy for all
 // instruction sets (a test checks the objects for weak symbols).
 #pragma once
 #include <immintrin.h>
@@ -45,7 +45,9 @@ template <class V>
 inline __attribute__((always_inline)) V vbroadcast(float v) {
   return v - V{};
 }
-BIRKHOFF_INLINE vf broadcast(float v) { return vbroadcast<vf>(v); }
+BIRKHOFF_INLINE vf broadcast(float v) {
+  return vbroadcast<vf>(v);
+}
 
 BIRKHOFF_INLINE vf load(const float* p) {
   vf v;
@@ -57,7 +59,9 @@ BIRKHOFF_INLINE vf load(const bfloat16* p) {
   memcpy(&h, p, sizeof h);
   return (vf)(__builtin_convertvector(h, vu) << 16);
 }
-BIRKHOFF_INLINE void store(float* p, vf v) { memcpy(p, &v, sizeof v); }
+BIRKHOFF_INLINE void store(float* p, vf v) {
+  memcpy(p, &v, sizeof v);
+}
 BIRKHOFF_INLINE void store(bfloat16* p, vf v) {
   const vu u = (vu)v;
   const vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
@@ -90,7 +94,9 @@ BIRKHOFF_INLINE void store_stream(float* p, vf v) {
   _mm_stream_ps(p, (__m128)v);
 #endif
 }
-BIRKHOFF_INLINE void store_stream(bfloat16* p, vf v) { store(p, v); }
+BIRKHOFF_INLINE void store_stream(bfloat16* p, vf v) {
+  store(p, v);
+}
 
 BIRKHOFF_INLINE vf vfma(vf a, vf b, vf c) {
 #if defined(__AVX512F__)
@@ -117,8 +123,8 @@ BIRKHOFF_INLINE vf vsqrt(vf v) {
   return (vf)_mm_sqrt_ps((__m128)v);
 #endif
 }
-// a > b ? a : b, so b where one is NaN. One instruction; the compiler makes two of the comparison. (GCC 12 warns about the
-// unmasked 512-bit forms.)
+// a > b ? a : b, so b where one is NaN. One instruction; the compiler makes two of the comparison. (GCC 12 warns about
+// the unmasked 512-bit forms.)
 BIRKHOFF_INLINE vf vmax(vf a, vf b) {
 #if defined(__AVX512F__)
   return (vf)_mm512_mask_max_ps((__m512)a, 0xffff, (__m512)a, (__m512)b);
@@ -137,7 +143,9 @@ BIRKHOFF_INLINE vf vmin(vf a, vf b) {
   return (vf)_mm_min_ps((__m128)a, (__m128)b);
 #endif
 }
-BIRKHOFF_INLINE vf vselect(vi mask, vf a, vf b) { return mask ? a : b; }
+BIRKHOFF_INLINE vf vselect(vi mask, vf a, vf b) {
+  return mask ? a : b;
+}
 
 // Ordered: always the same tree, so the same bits.
 BIRKHOFF_INLINE float sum_lanes(vf v) {
@@ -178,9 +186,15 @@ BIRKHOFF_INLINE vf vexp(vf x) {
   p = vselect(x > broadcast(88.722839f), broadcast(__builtin_inff()), p);
   return vselect(x != x, x, p);
 }
-BIRKHOFF_INLINE float vexp(float x) { return vexp(broadcast(x))[0]; }
-BIRKHOFF_INLINE vf vsigmoid(vf x) { return 1.0f / (1.0f + vexp(-x)); }
-BIRKHOFF_INLINE vf vtanh(vf x) { return 1.0f - 2.0f / (vexp(2.0f * x) + 1.0f); }
+BIRKHOFF_INLINE float vexp(float x) {
+  return vexp(broadcast(x))[0];
+}
+BIRKHOFF_INLINE vf vsigmoid(vf x) {
+  return 1.0f / (1.0f + vexp(-x));
+}
+BIRKHOFF_INLINE vf vtanh(vf x) {
+  return 1.0f - 2.0f / (vexp(2.0f * x) + 1.0f);
+}
 
 // parallel_for over a lambda, by reference.
 template <class F>
@@ -190,9 +204,15 @@ BIRKHOFF_INLINE void parallel(int64_t count, const F& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
-BIRKHOFF_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-BIRKHOFF_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-BIRKHOFF_INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+BIRKHOFF_INLINE int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+BIRKHOFF_INLINE int64_t min64(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+BIRKHOFF_INLINE int64_t max64(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
 
 // Calls body with a typed null pointer for the view's element type: float or bfloat16.
 template <class F>

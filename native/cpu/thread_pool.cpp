@@ -12,9 +12,9 @@
 namespace birkhoff::cpu {
 namespace {
 
-// state: generation in the high half, then an "open" bit, then the number of workers inside the current job. Workers join an
-// open job by adding one; the caller closes it when no work is left and waits only for those inside, so that a worker the
-// system has not scheduled costs nothing.
+// state: generation in the high half, then an "open" bit, then the number of workers inside the current job. Workers
+// join an open job by adding one; the caller closes it when no work is left and waits only for those inside, so that a
+// worker the system has not scheduled costs nothing.
 constexpr uint64_t kOpen = uint64_t{1} << 31;
 constexpr uint64_t kInside = kOpen - 1;
 constexpr uint64_t kGeneration = uint64_t{1} << 32;
@@ -124,12 +124,18 @@ Pool& current() {
 
 }  // namespace
 
-void parallel_for(int64_t count, void (*body)(void*, int64_t), void* context) { current().run(count, body, context); }
-void set_threads(int count) { current().resize(count); }
+void parallel_for(int64_t count, void (*body)(void*, int64_t), void* context) {
+  current().run(count, body, context);
+}
+void set_threads(int count) {
+  current().resize(count);
+}
 int threads() {
   const Pool* existing = pool.load();
   return existing ? existing->size() : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
-void stop_threads() { delete pool.exchange(nullptr); }
+void stop_threads() {
+  delete pool.exchange(nullptr);
+}
 
 }  // namespace birkhoff::cpu

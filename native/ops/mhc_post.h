@@ -54,7 +54,8 @@ struct MhcPostBackwardArgs {
       require_dtype(kName, "output", *view, x.dtype);
       require_size(kName, "output", *view, {tokens, channels});
     }
-    for (const View* view : {&post, &res, &grad_post, &grad_res}) require_dtype(kName, "coefficients", *view, DType::kFloat32);
+    for (const View* view : {&post, &res, &grad_post, &grad_res})
+      require_dtype(kName, "coefficients", *view, DType::kFloat32);
     require_size(kName, "post", post, {tokens, n}), require_size(kName, "gradPost", grad_post, {tokens, n});
     require_size(kName, "res", res, {tokens, n, n}), require_size(kName, "gradRes", grad_res, {tokens, n, n});
   }

@@ -4,8 +4,9 @@
 //   q = v phi^T    s = sum v^2    r = (s/K + eps_norm)^(-1/2)    m = r q    z = alpha_g m + bias
 //   pre = sigma(z_pre)   post = 2 sigma(z_post)   res = Sinkhorn(z_res)   input_c = sum_i pre_i x_ic
 //
-// Rows of phi: pre | post | res (res row-major), N = n^2 + 2n, three groups. The head of a network (method, "learned" contract)
-// has pre alone: N = n, one group, post and res absent. q and r are kept for backward, which rebuilds the rest from them.
+// Rows of phi: pre | post | res (res row-major), N = n^2 + 2n, three groups. The head of a network (method, "learned"
+// contract) has pre alone: N = n, one group, post and res absent. q and r are kept for backward, which rebuilds the
+// rest from them.
 //
 // Backward ("finish"), all four terms of dx in float32, one rounding; dphi in the same read of x:
 //   dx_j = sum_i res_ij dy_i + pre_j du + [(r dm) phi]_j - (r^2/K) <dm, m> x_j      dphi = sum_t (r dm)^T v
@@ -24,7 +25,8 @@ struct CoefficientOptions {
 
   template <class F>
   void fields(F&& field) {
-    field("normEps", norm_eps), field("iters", iters), field("sinkhornEps", sinkhorn_eps), field("convention", convention);
+    field("normEps", norm_eps), field("iters", iters), field("sinkhornEps", sinkhorn_eps),
+        field("convention", convention);
   }
 };
 
@@ -44,7 +46,8 @@ struct MhcPreForwardArgs {
 
   template <class F>
   void fields(F&& field) {
-    field("x", x), field("phi", phi), field("alpha", alpha), field("bias", bias), field("input", input), field("pre", pre);
+    field("x", x), field("phi", phi), field("alpha", alpha), field("bias", bias), field("input", input),
+        field("pre", pre);
     field("post", post), field("res", res), field("q", q), field("r", r);
     field("tokens", tokens), field("n", n), field("channels", channels), options.fields(field);
   }
@@ -52,7 +55,8 @@ struct MhcPreForwardArgs {
     require_streams(kName, n);
     require_float(kName, "x", x), require_size(kName, "x", x, {tokens, n, channels});
     require_dtype(kName, "input", input, x.dtype), require_size(kName, "input", input, {tokens, channels});
-    for (const View* view : {&phi, &alpha, &bias, &pre, static_cast<const View*>(&post), static_cast<const View*>(&res), &q, &r})
+    for (const View* view :
+         {&phi, &alpha, &bias, &pre, static_cast<const View*>(&post), static_cast<const View*>(&res), &q, &r})
       require_dtype(kName, "coefficients", *view, DType::kFloat32);
     if (bool(post) != bool(res)) throw Error(kTypeError, "mhcPre: post and res must both be given, or neither");
     require_size(kName, "phi", phi, {coefficients(), n, channels});
@@ -76,7 +80,8 @@ struct MhcPreBackwardArgs {
 
   bool head() const { return head_only != 0; }
   int64_t coefficients() const { return head() ? n : n * n + 2 * n; }
-  // Token ranges whose partial dphi, dalpha, dbias are summed in order. Depends on the sizes only, never on the machine.
+  // Token ranges whose partial dphi, dalpha, dbias are summed in order. Depends on the sizes only, never on the
+  // machine.
   int64_t partials() const {
     const int64_t wanted = tokens / 128;
     return wanted < 1 ? 1 : wanted > 32 ? 32 : wanted;
@@ -84,14 +89,17 @@ struct MhcPreBackwardArgs {
   // One packed copy of phi and one of dphi per partial; column blocks padded to the widest vector pair.
   int64_t packed_floats() const { return checked_product({n, channels + 32, coefficients()}); }
   int64_t scratch_bytes() const {
-    return checked_product({packed_floats(), 1 + partials(), 4}) + checked_product({partials(), coefficients() + 3, 8}) + 256;
+    return checked_product({packed_floats(), 1 + partials(), 4}) +
+           checked_product({partials(), coefficients() + 3, 8}) + 256;
   }
 
   template <class F>
   void fields(F&& field) {
     field("x", x), field("phi", phi), field("alpha", alpha), field("bias", bias), field("q", q), field("r", r);
-    field("gradInput", grad_input), field("gradPre", grad_pre), field("gradPost", grad_post), field("gradRes", grad_res);
-    field("gradOutput", grad_output), field("gradX", grad_x), field("gradPhi", grad_phi), field("gradAlpha", grad_alpha);
+    field("gradInput", grad_input), field("gradPre", grad_pre), field("gradPost", grad_post),
+        field("gradRes", grad_res);
+    field("gradOutput", grad_output), field("gradX", grad_x), field("gradPhi", grad_phi),
+        field("gradAlpha", grad_alpha);
     field("gradBias", grad_bias), field("tokens", tokens), field("n", n), field("channels", channels);
     field("headOnly", head_only), options.fields(field);
   }
@@ -104,13 +112,14 @@ struct MhcPreBackwardArgs {
     require_float(kName, "x", x);
     require_dtype(kName, "gradInput", grad_input, x.dtype);
     require_optional_size(kName, "gradInput", grad_input, {tokens, channels});
-    for (const View* view : {&phi, &alpha, &bias, &q, &r, static_cast<const View*>(&grad_pre),
-                             static_cast<const View*>(&grad_post), static_cast<const View*>(&grad_res), &grad_phi, &grad_alpha,
-                             &grad_bias})
+    for (const View* view :
+         {&phi, &alpha, &bias, &q, &r, static_cast<const View*>(&grad_pre), static_cast<const View*>(&grad_post),
+          static_cast<const View*>(&grad_res), &grad_phi, &grad_alpha, &grad_bias})
       require_dtype(kName, "coefficients", *view, DType::kFloat32);
     require_size(kName, "phi", phi, {coefficients(), n, channels});
     require_size(kName, "gradPhi", grad_phi, {coefficients(), n, channels});
-    require_size(kName, "alpha", alpha, {head() ? 1 : 3}), require_size(kName, "gradAlpha", grad_alpha, {head() ? 1 : 3});
+    require_size(kName, "alpha", alpha, {head() ? 1 : 3}),
+        require_size(kName, "gradAlpha", grad_alpha, {head() ? 1 : 3});
     require_size(kName, "bias", bias, {coefficients()}), require_size(kName, "gradBias", grad_bias, {coefficients()});
     require_size(kName, "q", q, {tokens, coefficients()}), require_size(kName, "r", r, {tokens});
     require_optional_size(kName, "gradPre", grad_pre, {tokens, n});
@@ -141,28 +150,32 @@ struct Coefficients {
   V post[n];
   V res[n * n];
 
-  MHC_HD void compute(const V (&m)[kCount], const float* alpha, const float* bias, const CoefficientOptions& options, V* sums) {
+  MHC_HD void compute(const V (&m)[kCount], const float* alpha, const float* bias, const CoefficientOptions& options,
+                      V* sums) {
 #pragma GCC unroll 4
     for (int i = 0; i < n; ++i) pre[i] = vsigmoid(vfma(vbroadcast<V>(alpha[0]), m[i], vbroadcast<V>(bias[i])));
     if constexpr (!Head) {
 #pragma GCC unroll 4
-      for (int i = 0; i < n; ++i) post[i] = 2.0f * vsigmoid(vfma(vbroadcast<V>(alpha[1]), m[n + i], vbroadcast<V>(bias[n + i])));
+      for (int i = 0; i < n; ++i)
+        post[i] = 2.0f * vsigmoid(vfma(vbroadcast<V>(alpha[1]), m[n + i], vbroadcast<V>(bias[n + i])));
 #pragma GCC unroll 16
-      for (int k = 0; k < n * n; ++k) res[k] = vfma(vbroadcast<V>(alpha[2]), m[2 * n + k], vbroadcast<V>(bias[2 * n + k]));
+      for (int k = 0; k < n * n; ++k)
+        res[k] = vfma(vbroadcast<V>(alpha[2]), m[2 * n + k], vbroadcast<V>(bias[2 * n + k]));
       sinkhorn_forward<n>(res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                           static_cast<Convention>(options.convention), sums);
     }
   }
 
   // Gradients of pre, post, res in; of z out, in the order of phi's rows. Consumes res.
-  MHC_HD void backward(const V (&grad_pre)[n], const V (&grad_post)[n], V (&grad_res)[n * n], const CoefficientOptions& options,
-                       const V* sums, V (&dz)[kCount]) {
+  MHC_HD void backward(const V (&grad_pre)[n], const V (&grad_post)[n], V (&grad_res)[n * n],
+                       const CoefficientOptions& options, const V* sums, V (&dz)[kCount]) {
 #pragma GCC unroll 4
     for (int i = 0; i < n; ++i) dz[i] = grad_pre[i] * pre[i] * (1.0f - pre[i]);
     if constexpr (!Head) {
 #pragma GCC unroll 4
       for (int i = 0; i < n; ++i) dz[n + i] = grad_post[i] * post[i] * (1.0f - 0.5f * post[i]);
-      sinkhorn_backward<n>(res, grad_res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
+      sinkhorn_backward<n>(res, grad_res, static_cast<int>(options.iters),
+                           vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                            static_cast<Convention>(options.convention), sums);
 #pragma GCC unroll 16
       for (int k = 0; k < n * n; ++k) dz[2 * n + k] = grad_res[k];

@@ -14,7 +14,8 @@ struct NetworkEndArgs {
 
   template <class F>
   void fields(F&& field) {
-    field("h", h), field("x", x), field("tokens", tokens), field("n", n), field("channels", channels), field("scale", scale);
+    field("h", h), field("x", x), field("tokens", tokens), field("n", n), field("channels", channels),
+        field("scale", scale);
   }
   void check() const {
     require_range(kName, "n", n, 1, kMaxSize);

@@ -5,7 +5,8 @@
 //   deepseek-v4:  M = softmax over rows of L, + eps; columns; then iters - 1 times: rows, columns; res = M transposed
 //
 // Backward rewinds each normalisation by multiplication, so only its sums are kept: 2 * iters * n floats per token.
-// A sum below kSmallestSum (2^-126: every entry of the line underflowed) is replaced by it: the line stays near zero, finite.
+// A sum below kSmallestSum (2^-126: every entry of the line underflowed) is replaced by it: the line stays near zero,
+// finite.
 #pragma once
 #include "core/checks.h"
 #include "core/host_device.h"
@@ -16,8 +17,8 @@ enum class Convention : int32_t { kPaper = 0, kDeepSeekV4 = 1 };
 
 inline constexpr int kMaxSinkhornIters = 64;
 inline constexpr float kSmallestSum = 1.17549435e-38f;
-// Where an entry underflowed to 0 its gradient is 0, but on the way there it is divided by one tiny sum after the other. Held below
-// 2^123 it stays finite (eight of them can be added), and infinity times the entry never becomes NaN.
+// Where an entry underflowed to 0 its gradient is 0, but on the way there it is divided by one tiny sum after the
+// other. Held below 2^123 it stays finite (eight of them can be added), and infinity times the entry never becomes NaN.
 inline constexpr float kLargestGradient = 1.0633824e37f;
 
 struct SinkhornForwardArgs {
@@ -64,8 +65,8 @@ struct SinkhornBackwardArgs {
 
 }  // namespace birkhoff
 
-// Per-token maths, in the namespace of the backend that includes it (which brings vbroadcast, vmax, vexp, vfma, vselect). V is float, or a
-// vector with one token per lane. Matrices are row-major in registers.
+// Per-token maths, in the namespace of the backend that includes it (which brings vbroadcast, vmax, vexp, vfma,
+// vselect). V is float, or a vector with one token per lane. Matrices are row-major in registers.
 #ifdef BIRKHOFF_MATH
 namespace BIRKHOFF_MATH {
 
@@ -112,8 +113,8 @@ MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], const V* divisors) {
   }
 }
 
-// m: logits in, start matrix out. The paper's start is exp(L - max) over the whole matrix; a row maximum would change the
-// result, since columns come first.
+// m: logits in, start matrix out. The paper's start is exp(L - max) over the whole matrix; a row maximum would change
+// the result, since columns come first.
 template <int N, class V>
 MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
   if (!softmax_start) {
@@ -171,7 +172,8 @@ MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convent
   if (v4) transpose_square<N>(m);
 }
 
-// g: gradient of res in, of the logits out. m: res, as sinkhorn_forward left it. logits are needed by the softmax start only.
+// g: gradient of res in, of the logits out. m: res, as sinkhorn_forward left it. logits are needed by the softmax start
+// only.
 template <int N, class V>
 MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Convention convention, const V* sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;

@@ -81,8 +81,7 @@ describe.each(testDevices)("connect on %s", (device) => {
       return grads[0]!;
     };
     const exact = gradient("float32", true);
-    const error = (g: ArrayLike<number>) =>
-      Math.sqrt(Array.from(g).reduce((s, v, i) => s + (v - exact[i]!) ** 2, 0));
+    const error = (g: ArrayLike<number>) => Math.sqrt(Array.from(g).reduce((s, v, i) => s + (v - exact[i]!) ** 2, 0));
     expect(error(gradient("bfloat16", true))).toBeLessThan(error(gradient("bfloat16", false)));
     for (const t of [x, phi, alpha, bias]) t.dispose();
   });
@@ -211,7 +210,8 @@ describe.each(testDevices)("connect on %s", (device) => {
       gradcheck({
         inputs: [x, phi, alpha, bias],
         op: (...t) => ops.connect(t[0]!, { phi: t[1]!, alpha: t[2]!, bias: t[3]! }, (u) => u, { iters: 1 }),
-        oracle: (...a) => oracle.connect(a[0]!, a[1]!, a[2]!, a[3]!, (u) => u, 4, 8, { convention: "deepseek-v4", iters: 1 }),
+        oracle: (...a) =>
+          oracle.connect(a[0]!, a[1]!, a[2]!, a[3]!, (u) => u, 4, 8, { convention: "deepseek-v4", iters: 1 }),
         value: streamTolerance(c),
         gradient: streamTolerance(c),
         device,
