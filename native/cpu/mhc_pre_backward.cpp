@@ -1,8 +1,8 @@
 // mhcPre backward ("finish") on CPU, per tile of 16 tokens:
-//   gather   one sequential read of x, du and dy: dpre = <du, x_i>, and sum_i res_ij dy_i + pre_j du, packed beside x by blocks
-//            of columns (rows a power of two apart would share cache sets)
+//   gather   one sequential read of x, du and dy: dpre = <du, x_i>, and the terms of dx that need nothing else
 //   gates    coefficient backward, one token per lane
-//   finish   per block: the tile's share of dphi, and dx (four terms, one rounding)
+//   finish   per block of columns: the tile's share of dphi, the other terms of dx, and dx is written, rounded once
+// A block of x is copied before use: rows a power of two apart would push each other out of the cache.
 // dphi, dalpha and dbias are summed in at most 32 partials, folded in order.
 #include "cpu/kernels.h"
 #include "cpu/streams.h"
@@ -59,60 +59,81 @@ struct Packed {
   }
 };
 
+// Two vectors of columns; the last block may be cut short.
+template <bool Full, class T>
+BIRKHOFF_INLINE void load2(const T* p, int64_t width, vf (&v)[2]) {
+  if constexpr (Full) {
+    v[0] = load(p), v[1] = load(p + W);
+  } else {
+    v[0] = load_partial(p, min64(W, width));
+    v[1] = width > W ? load_partial(p + W, width - W) : vf{};
+  }
+}
+
+template <bool Full, bool Streaming, class T>
+BIRKHOFF_INLINE void store2(T* p, int64_t width, const vf (&v)[2]) {
+  if constexpr (!Full) {
+    store_partial(p, v[0], min64(W, width));
+    if (width > W) store_partial(p + W, v[1], width - W);
+  } else if constexpr (Streaming) {
+    store_stream(p, v[0]), store_stream(p + W, v[1]);
+  } else {
+    store(p, v[0]), store(p + W, v[1]);
+  }
+}
+
 // What one tile needs; rows are per token.
 template <int n, int Count, class T>
 struct Tile {
   const T *x, *du, *dy;  // du, dy may be null
   T* dx;
   int64_t count, channels;
-  // [column block][stream][token][kBlock], zero-padded: x, and the terms of dx that do not wait for the coefficient backward.
-  float *packed_x, *packed_dx;
+  float* partial_dx;  // [token][stream][row_floats]: sum_i res_ij dy_i + pre_j du
   float pre[kTile][n], res[kTile][n * n], rdm[kTile][Count], norm_term[kTile];
 
-  static int64_t workspace_floats(int64_t channels) { return 2 * ceil_div(channels, kBlock) * n * kTile * kBlock; }
-  static int64_t offset(int64_t block, int stream) { return (block * n + stream) * kTile * kBlock; }
+  // Whole blocks, and one cache line so that rows do not share cache sets.
+  static int64_t row_floats(int64_t channels) { return ceil_div(channels, kBlock) * kBlock + 16; }
+  static int64_t workspace_floats(int64_t channels) { return kTile * n * row_floats(channels); }
 
-  // One vector of columns of one token; adds <du, x_i> to products.
+  // One block of one token; adds <du, x_i> to products.
   template <bool Full>
-  MHC_HD void gather_vector(int64_t t, int64_t c, int64_t width, vf (&products)[n]) const {
-    const auto get = [&](const T* p) { return Full ? load(p + c) : load_partial(p + c, width); };
-    const int64_t at = (c / kBlock) * n * kTile * kBlock + t * kBlock + c % kBlock;
-    vf sum[n] = {};
+  MHC_HD void gather_block(int64_t t, int64_t column, int64_t width, vf (&products)[n]) const {
+    vf sum[n][2] = {}, value[2];
     if (du) {
-      const vf d = get(du + t * channels);
+      load2<Full>(du + t * channels + column, width, value);
 #pragma GCC unroll 8
       for (int j = 0; j < n; ++j) {
-        const vf value = get(x + (t * n + j) * channels);
-        store(packed_x + at + j * kTile * kBlock, value);
-        products[j] = vfma(d, value, products[j]);
-        sum[j] = broadcast(pre[t][j]) * d;
+        vf xs[2];
+        load2<Full>(x + (t * n + j) * channels + column, width, xs);
+        products[j] = vfma(value[1], xs[1], vfma(value[0], xs[0], products[j]));
+        const vf weight = broadcast(pre[t][j]);
+        sum[j][0] = weight * value[0], sum[j][1] = weight * value[1];
       }
-    } else {
-#pragma GCC unroll 8
-      for (int j = 0; j < n; ++j) store(packed_x + at + j * kTile * kBlock, get(x + (t * n + j) * channels));
     }
     if (dy)
 #pragma GCC unroll 8
       for (int i = 0; i < n; ++i) {
-        const vf value = get(dy + (t * n + i) * channels);
+        load2<Full>(dy + (t * n + i) * channels + column, width, value);
 #pragma GCC unroll 8
-        for (int j = 0; j < n; ++j) sum[j] = vfma(broadcast(res[t][i * n + j]), value, sum[j]);
+        for (int j = 0; j < n; ++j) {
+          const vf weight = broadcast(res[t][i * n + j]);
+          sum[j][0] = vfma(weight, value[0], sum[j][0]), sum[j][1] = vfma(weight, value[1], sum[j][1]);
+        }
       }
 #pragma GCC unroll 8
-    for (int j = 0; j < n; ++j) store(packed_dx + at + j * kTile * kBlock, sum[j]);
+    for (int j = 0; j < n; ++j) store2<true, false>(partial_dx + (t * n + j) * row_floats(channels) + column, kBlock, sum[j]);
   }
 
-  MHC_HD void gather(int64_t t, float (*grad_pre)[kTile]) const {
+  void gather(int64_t t, float (*grad_pre)[kTile]) const {
     vf products[n] = {};
-    int64_t c = 0;
-    for (; c + W <= channels; c += W) gather_vector<true>(t, c, W, products);
-    if (c < channels) gather_vector<false>(t, c, channels - c, products);
+    int64_t column = 0;
+    for (; column + kBlock <= channels; column += kBlock) gather_block<true>(t, column, kBlock, products);
+    if (column < channels) gather_block<false>(t, column, channels - column, products);
     for (int i = 0; i < n; ++i) grad_pre[i][t] += sum_lanes(products[i]);
   }
 
-  // Tokens beyond count: their rdm is zero, so they add nothing to dphi; their dx is not written.
   template <int Rows>
-  MHC_HD void add_grad_phi(int k, const float* xs, bool first, float* target) const {
+  void add_grad_phi(int k, const float* xs, bool first, float* target) const {
     vf sum[Rows][2] = {};
     if (!first)
 #pragma GCC unroll 6
@@ -131,14 +152,15 @@ struct Tile {
       store(target + (k + a) * kBlock, sum[a][0]), store(target + (k + a) * kBlock + W, sum[a][1]);
   }
 
-  template <int Tokens>
-  MHC_HD void add_projection(int64_t t, const float* xs, float* dxs, const float* phi) const {
+  template <int Tokens, bool Full, bool Streaming>
+  void write_dx(int64_t t, int j, int64_t column, int64_t width, const float* xs, const float* phi) const {
     vf sum[Tokens][2];
 #pragma GCC unroll 4
     for (int a = 0; a < Tokens; ++a) {
       const vf norm = broadcast(norm_term[t + a]);
-      const float *from = xs + (t + a) * kBlock, *to = dxs + (t + a) * kBlock;
-      sum[a][0] = vfma(norm, load(from), load(to)), sum[a][1] = vfma(norm, load(from + W), load(to + W));
+      const float* from = partial_dx + ((t + a) * n + j) * row_floats(channels) + column;
+      sum[a][0] = vfma(norm, load(xs + (t + a) * kBlock), load(from));
+      sum[a][1] = vfma(norm, load(xs + (t + a) * kBlock + W), load(from + W));
     }
     for (int k = 0; k < Count; ++k) {
       const vf p0 = load(phi + k * kBlock), p1 = load(phi + k * kBlock + W);
@@ -149,42 +171,88 @@ struct Tile {
       }
     }
 #pragma GCC unroll 4
-    for (int a = 0; a < Tokens; ++a) store(dxs + (t + a) * kBlock, sum[a][0]), store(dxs + (t + a) * kBlock + W, sum[a][1]);
+    for (int a = 0; a < Tokens; ++a)
+      store2<Full, Streaming>(dx + ((t + a) * n + j) * channels + column, width, sum[a]);
   }
 
-  void finish(const Packed<n, Count>& layout, const float* phi, bool first, float* grad_phi) const {
+  template <bool Full, bool Streaming>
+  void finish_block(int64_t column, int j, const float* phi, bool first, float* grad_phi) const {
+    const int64_t width = channels - column;
+    alignas(64) float xs[kTile * kBlock];
+    for (int64_t t = 0; t < count; ++t) {
+      const T* from = x + (t * n + j) * channels + column;
+      vf value[2];
+      load2<Full>(from, width, value);
+      store2<true, false>(xs + t * kBlock, kBlock, value);
+      // The next block of these rows: 16 rows are too many for the hardware's prefetcher.
+      __builtin_prefetch(from + kBlock);
+      __builtin_prefetch(partial_dx + (t * n + j) * row_floats(channels) + column + kBlock);
+    }
     constexpr int rows = Count % 6 == 0 ? 6 : Count % 4 == 0 ? 4 : Count;
-    for (int64_t block = 0; block < layout.blocks(); ++block)
-      for (int j = 0; j < n; ++j) {
-        const float* xs = packed_x + offset(block, j);
-        float* dxs = packed_dx + offset(block, j);
-        for (int k = 0; k < Count; k += rows) add_grad_phi<rows>(k, xs, first, grad_phi + layout.offset(block, j));
-        for (int64_t t = 0; t < count; t += 4) add_projection<4>(t, xs, dxs, phi + layout.offset(block, j));
-      }
+    for (int k = 0; k < Count; k += rows) add_grad_phi<rows>(k, xs, first, grad_phi);
+    int64_t t = 0;
+    for (; t + 4 <= count; t += 4) write_dx<4, Full, Streaming>(t, j, column, width, xs, phi);
+    for (; t < count; ++t) write_dx<1, Full, Streaming>(t, j, column, width, xs, phi);
   }
 
   template <bool Streaming>
-  void scatter() const {
-    for (int64_t t = 0; t < count; ++t)
+  void finish(const Packed<n, Count>& layout, const float* phi, bool first, float* grad_phi) const {
+    const int64_t whole = channels / kBlock;
+    for (int64_t block = 0; block < layout.blocks(); ++block)
       for (int j = 0; j < n; ++j) {
-        T* row = dx + (t * n + j) * channels;
-        for (int64_t c = 0; c < channels; c += W) {
-          const vf value = load(packed_dx + offset(c / kBlock, j) + t * kBlock + c % kBlock);
-          if (Streaming)
-            store_stream(row + c, value);
-          else if (c + W <= channels)
-            store(row + c, value);
-          else
-            store_partial(row + c, value, channels - c);
-        }
+        const int64_t at = layout.offset(block, j);
+        if (block < whole)
+          finish_block<true, Streaming>(block * kBlock, j, phi + at, first, grad_phi + at);
+        else
+          finish_block<false, false>(block * kBlock, j, phi + at, first, grad_phi + at);
       }
+  }
+};
+
+// The coefficients of a tile, one token per lane. Kept apart from the streams' type: this is much code.
+template <int n, bool Head>
+struct Gates {
+  using Coefs = Coefficients<n, Head, vf>;
+  static constexpr int N = Coefs::kCount;
+  float m[N][kTile];
+  Coefs coefficients[kTile / W];
+  vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
+
+  // The coefficients again, from q and r; the divisors of Sinkhorn are kept for its backward.
+  __attribute__((noinline)) void forward(const MhcPreBackwardArgs& args, int64_t count, const float (*q)[kTile], const float* r,
+                                         float (*pre)[n], float (*res)[n * n]) {
+    const float shift = pre_shift(args.options);
+    for (int v = 0; v * W < count; ++v) {
+      vf lanes[N];
+      for (int k = 0; k < N; ++k) {
+        lanes[k] = load(r + v * W) * load(&q[k][v * W]);
+        store(&m[k][v * W], lanes[k]);
+      }
+      Coefs& coefs = coefficients[v];
+      coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, divisors[v]);
+      for (int lane = 0; lane < W; ++lane) {
+        for (int i = 0; i < n; ++i) pre[v * W + lane][i] = coefs.pre[i][lane] + shift;
+        if constexpr (!Head)
+          for (int k = 0; k < n * n; ++k) res[v * W + lane][k] = coefs.res[k][lane];
+      }
+    }
+  }
+
+  // Gradients of the coefficients to gradients of the logits.
+  __attribute__((noinline)) void backward(const MhcPreBackwardArgs& args, int64_t count, const float (*grad_pre)[kTile],
+                                          const float (*grad_post)[kTile], const float (*grad_res)[kTile], float (*dz)[kTile]) {
+    for (int v = 0; v * W < count; ++v) {
+      vf dpre[n], dpost[n], dres[n * n], dlogits[N];
+      load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
+      coefficients[v].backward(dpre, dpost, dres, args.options, divisors[v], dlogits);
+      store_vectors(dz, v * W, dlogits);
+    }
   }
 };
 
 template <int n, bool Head, class T>
 void backward(const MhcPreBackwardArgs& args) {
-  using Coefs = Coefficients<n, Head, vf>;
-  constexpr int N = Coefs::kCount;
+  constexpr int N = Gates<n, Head>::N;
   const int64_t C = args.channels, K = n * C;
   const Packed<n, N> layout{C};
   float* packed = static_cast<float*>(args.scratch);
@@ -192,7 +260,6 @@ void backward(const MhcPreBackwardArgs& args) {
   const int64_t partial_count = args.partials();
   double* sums = reinterpret_cast<double*>(partials + ceil_div(partial_count * layout.size(), 16) * 16);
   layout.pack(args.phi.f32(), packed);
-  const float shift = pre_shift(args.options);
   const int64_t tiles = ceil_div(args.tokens, kTile);
   const bool streaming = streams_past_caches(args.grad_x.data, C, args.grad_x.size * 4) && args.grad_x.dtype == DType::kFloat32;
 
@@ -209,7 +276,7 @@ void backward(const MhcPreBackwardArgs& args) {
       tile.dy = args.grad_output ? args.grad_output.as<T>() + start * K : nullptr;
       tile.dx = args.grad_x.as<T>() + start * K;
       tile.count = count, tile.channels = C;
-      tile.packed_x = buffer, tile.packed_dx = buffer + Tile<n, N, T>::workspace_floats(C) / 2;
+      tile.partial_dx = buffer;
 
       float q[N][kTile], r[1][kTile], grad_pre[n][kTile] = {}, grad_post[n][kTile] = {}, grad_res[n * n][kTile] = {};
       load_lanes(args.q.f32() + start * N, N, count, q);
@@ -218,52 +285,29 @@ void backward(const MhcPreBackwardArgs& args) {
       if (args.grad_post) load_lanes(args.grad_post.f32() + start * n, n, count, grad_post);
       if (args.grad_res) load_lanes(args.grad_res.f32() + start * n * n, n * n, count, grad_res);
 
-      // The coefficients again, from q and r; the divisors of Sinkhorn are kept for its backward.
-      float m[N][kTile];
-      Coefs coefficients[kTile / W];
-      vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
-      for (int v = 0; v * W < count; ++v) {
-        vf lanes[N];
-        for (int k = 0; k < N; ++k) {
-          lanes[k] = load(&r[0][v * W]) * load(&q[k][v * W]);
-          store(&m[k][v * W], lanes[k]);
-        }
-        Coefs& coefs = coefficients[v];
-        coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, divisors[v]);
-        for (int lane = 0; lane < W; ++lane) {
-          for (int i = 0; i < n; ++i) tile.pre[v * W + lane][i] = coefs.pre[i][lane] + shift;
-          if constexpr (!Head)
-            for (int k = 0; k < n * n; ++k) tile.res[v * W + lane][k] = coefs.res[k][lane];
-        }
-      }
-
+      Gates<n, Head> gates;
+      gates.forward(args, count, q, r[0], tile.pre, tile.res);
       for (int64_t t = 0; t < count; ++t) tile.gather(t, grad_pre);
 
-      memset(tile.rdm, 0, sizeof tile.rdm), memset(tile.norm_term, 0, sizeof tile.norm_term);
       float dz[N][kTile];
-      for (int v = 0; v * W < count; ++v) {
-        vf dpre[n], dpost[n], dres[n * n], dlogits[N];
-        load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
-        coefficients[v].backward(dpre, dpost, dres, args.options, divisors[v], dlogits);
-        store_vectors(dz, v * W, dlogits);
-      }
+      gates.backward(args, count, grad_pre, grad_post, grad_res, dz);
       for (int64_t t = 0; t < count; ++t) {
         float dot = 0;
         for (int k = 0; k < N; ++k) {
           const int group = coefficient_group<n>(k);
           sum[k] += dz[k][t];
-          sum[N + group] += static_cast<double>(dz[k][t]) * m[k][t];
+          sum[N + group] += static_cast<double>(dz[k][t]) * gates.m[k][t];
           const float dm = args.alpha.f32()[group] * dz[k][t];
-          dot = vfma(dm, m[k][t], dot);
+          dot = vfma(dm, gates.m[k][t], dot);
           tile.rdm[t][k] = r[0][t] * dm;
         }
         tile.norm_term[t] = -(r[0][t] * r[0][t] / static_cast<float>(K)) * dot;
       }
-      tile.finish(layout, packed, index == begin, partials + p * layout.size());
-      if (streaming)
-        tile.template scatter<true>();
+      float* grad_phi = partials + p * layout.size();
+      if (std::is_same_v<T, float> && streaming)
+        tile.template finish<std::is_same_v<T, float>>(layout, packed, index == begin, grad_phi);
       else
-        tile.template scatter<false>();
+        tile.template finish<false>(layout, packed, index == begin, grad_phi);
     }
     if (begin == end) memset(partials + p * layout.size(), 0, sizeof(float) * layout.size());
   });

@@ -142,12 +142,12 @@ struct Coefficients {
   V res[n * n];
 
   MHC_HD void compute(const V (&m)[kCount], const float* alpha, const float* bias, const CoefficientOptions& options, V* sums) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int i = 0; i < n; ++i) pre[i] = vsigmoid(vfma(vbroadcast<V>(alpha[0]), m[i], vbroadcast<V>(bias[i])));
     if constexpr (!Head) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int i = 0; i < n; ++i) post[i] = 2.0f * vsigmoid(vfma(vbroadcast<V>(alpha[1]), m[n + i], vbroadcast<V>(bias[n + i])));
-#pragma GCC unroll 64
+#pragma GCC unroll 16
       for (int k = 0; k < n * n; ++k) res[k] = vfma(vbroadcast<V>(alpha[2]), m[2 * n + k], vbroadcast<V>(bias[2 * n + k]));
       sinkhorn_forward<n>(res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                           static_cast<Convention>(options.convention), sums);
@@ -157,14 +157,14 @@ struct Coefficients {
   // Gradients of pre, post, res in; of z out, in the order of phi's rows. Consumes res.
   MHC_HD void backward(const V (&grad_pre)[n], const V (&grad_post)[n], V (&grad_res)[n * n], const CoefficientOptions& options,
                        const V* sums, V (&dz)[kCount]) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int i = 0; i < n; ++i) dz[i] = grad_pre[i] * pre[i] * (1.0f - pre[i]);
     if constexpr (!Head) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int i = 0; i < n; ++i) dz[n + i] = grad_post[i] * post[i] * (1.0f - 0.5f * post[i]);
       sinkhorn_backward<n>(res, grad_res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                            static_cast<Convention>(options.convention), sums);
-#pragma GCC unroll 64
+#pragma GCC unroll 16
       for (int k = 0; k < n * n; ++k) dz[2 * n + k] = grad_res[k];
     }
   }

@@ -72,17 +72,17 @@ namespace BIRKHOFF_MATH {
 // One normalisation: every line (row or column) divided by its sum. Optionally keeps the divisors.
 template <int N, bool Rows, class V>
 MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, V* divisors) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int line = 0; line < N; ++line) {
     constexpr int stride = Rows ? 1 : N;
     const int start = Rows ? line * N : line;
     V sum = m[start];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int k = 1; k < N; ++k) sum = sum + m[start + k * stride];
     const V divisor = vmax(sum + eps, vbroadcast<V>(kSmallestSum));
     if (divisors) divisors[line] = divisor;
     const V inverse = 1.0f / divisor;
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int k = 0; k < N; ++k) m[start + k * stride] = m[start + k * stride] * inverse;
   }
 }
@@ -91,18 +91,18 @@ MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, V* divisors) {
 // Y = X/(c+eps): dX = (dY - sum(dY*Y))/(c+eps), X = Y(c+eps).
 template <int N, bool Rows, class V>
 MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], const V* divisors) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int line = 0; line < N; ++line) {
     constexpr int stride = Rows ? 1 : N;
     const int start = Rows ? line * N : line;
     V dot = g[start] * m[start];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int k = 1; k < N; ++k) dot = vfma(g[start + k * stride], m[start + k * stride], dot);
     const V divisor = divisors[line];
     // A replaced sum is a constant: no gradient flows through it.
     dot = vselect(divisor > kSmallestSum, dot, V{});
     const V inverse = 1.0f / divisor;
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int k = 0; k < N; ++k) {
       // The limits come first: then NaN passes through.
       const V next = (g[start + k * stride] - dot) * inverse;
@@ -118,34 +118,34 @@ template <int N, class V>
 MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
   if (!softmax_start) {
     V top = m[0];
-#pragma GCC unroll 64
+#pragma GCC unroll 16
     for (int k = 1; k < N * N; ++k) top = vmax(top, m[k]);
-#pragma GCC unroll 64
+#pragma GCC unroll 16
     for (int k = 0; k < N * N; ++k) m[k] = vexp(m[k] - top);
     return;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int i = 0; i < N; ++i) {
     V top = m[i * N];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 1; j < N; ++j) top = vmax(top, m[i * N + j]);
     V sum = V{};
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < N; ++j) {
       m[i * N + j] = vexp(m[i * N + j] - top);
       sum = sum + m[i * N + j];
     }
     const V inverse = 1.0f / sum;
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < N; ++j) m[i * N + j] = m[i * N + j] * inverse + eps;
   }
 }
 
 template <int N, class V>
 MHC_HD void transpose_square(V (&m)[N * N]) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int i = 0; i < N; ++i)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = i + 1; j < N; ++j) {
       const V t = m[i * N + j];
       m[i * N + j] = m[j * N + i];
@@ -188,16 +188,16 @@ MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Co
   }
   // Here m is the start matrix again.
   if (!v4) {
-#pragma GCC unroll 64
+#pragma GCC unroll 16
     for (int k = 0; k < N * N; ++k) g[k] = g[k] * m[k];
     return;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int i = 0; i < N; ++i) {
     V dot = V{};
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < N; ++j) dot = vfma(g[i * N + j], m[i * N + j] - eps, dot);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < N; ++j) g[i * N + j] = (m[i * N + j] - eps) * (g[i * N + j] - dot);
   }
 }

@@ -1,0 +1,16 @@
+/** One AdamW update: reads weight, gradient and both moments, writes all but the gradient; seven floats an element. */
+import { native } from "../../lib/native.ts";
+import type { Case } from "../support/cases.ts";
+
+export const cases: Case[] = [2 ** 20, 2 ** 24].map((size) => ({
+  name: "adamw",
+  shape: `[${size}]`,
+  dtype: "float32",
+  bytes: 7 * size * 4,
+  prepare: (inputs) => {
+    const [param, grad] = [inputs.normal([size]), inputs.normal([size])];
+    const [m, v] = [inputs.zeros([size]), inputs.zeros([size])];
+    let step = 0;
+    return () => native.adamw(param.handle, grad.handle, m.handle, v.handle, 1e-3, 0.9, 0.999, 1e-8, 0.01, ++step);
+  },
+}));

@@ -1,0 +1,25 @@
+/** All op benchmarks, in the order of the table. */
+import type { Case } from "../support/cases.ts";
+import { cases as adamw } from "./adamw.bench.ts";
+import { cases as attention } from "./attention.bench.ts";
+import { cases as connect } from "./connect.bench.ts";
+import { cases as crossEntropy } from "./cross_entropy.bench.ts";
+import { cases as linear } from "./linear.bench.ts";
+import { cases as mhcPost } from "./mhc_post.bench.ts";
+import { cases as mhcPre } from "./mhc_pre.bench.ts";
+import { cases as networkEnds } from "./network_ends.bench.ts";
+import { cases as rmsNorm } from "./rms_norm.bench.ts";
+import { cases as sinkhorn } from "./sinkhorn.bench.ts";
+
+export const opCases: readonly Case[] = [
+  ...sinkhorn,
+  ...mhcPre,
+  ...mhcPost,
+  ...networkEnds,
+  ...connect,
+  ...linear,
+  ...attention,
+  ...rmsNorm,
+  ...crossEntropy,
+  ...adamw,
+];

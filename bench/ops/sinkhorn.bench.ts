@@ -1,0 +1,33 @@
+/** Sinkhorn alone: 20 iterations are arithmetic, not traffic, so its share of the copy bandwidth says how far it is from free. */
+import { native } from "../../lib/native.ts";
+import type { Case } from "../support/cases.ts";
+import { sinkhornOptions } from "../support/inputs.ts";
+
+const matrices = 65536;
+
+export const cases: Case[] = [4, 2, 8].flatMap((n) => {
+  const shared = { shape: `[${matrices}, ${n}, ${n}] 20 iterations`, dtype: "float32" };
+  const matrixBytes = matrices * n * n * 4;
+  return [
+    {
+      ...shared,
+      name: "sinkhorn forward",
+      bytes: 2 * matrixBytes,
+      prepare: (inputs) => {
+        const [logits, res] = [inputs.normal([matrices, n, n]), inputs.zeros([matrices, n, n])];
+        return () => native.sinkhornForward(logits.handle, res.handle, matrices, n, ...sinkhornOptions);
+      },
+    },
+    {
+      ...shared,
+      name: "sinkhorn backward",
+      bytes: 3 * matrixBytes,
+      prepare: (inputs) => {
+        const [logits, gradRes] = [inputs.normal([matrices, n, n]), inputs.normal([matrices, n, n])];
+        const out = inputs.zeros([matrices, n, n]);
+        return () =>
+          native.sinkhornBackward(logits.handle, gradRes.handle, out.handle, matrices, n, ...sinkhornOptions);
+      },
+    },
+  ];
+});

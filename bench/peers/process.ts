@@ -1,0 +1,76 @@
+/** A peer: a child process that holds the same connection and speaks lines (see connection_torch.py). */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+
+/** The peer cannot run here; the message says how to get it. */
+export class PeerMissing extends Error {}
+
+export interface PeerSpec {
+  name: string;
+  command: string;
+  args: string[];
+  /** Shown when the peer cannot be started. */
+  howTo: string;
+}
+
+export class PeerProcess {
+  readonly name: string;
+  info: { description: string; first_pass_s: number } = { description: "", first_pass_s: 0 };
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+  #errors = "";
+
+  private constructor(spec: PeerSpec) {
+    this.name = spec.name;
+    this.#child = spawn(spec.command, spec.args, { stdio: "pipe" });
+    this.#child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      this.#errors = (this.#errors + text).slice(-4000);
+    });
+    // A command that does not exist, or a pipe whose reader died: both show as an end of output below.
+    this.#child.on("error", (error) => {
+      this.#errors += error.message;
+    });
+    this.#child.stdin.on("error", () => {});
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** Starts the peer and waits until it has compiled. @throws {PeerMissing} */
+  static async start(spec: PeerSpec): Promise<PeerProcess> {
+    const peer = new PeerProcess(spec);
+    try {
+      peer.info = JSON.parse(await peer.#reply("ready"));
+      return peer;
+    } catch (error) {
+      peer.stop();
+      const lines = (error as Error).message.trim().split("\n");
+      const reason = lines.findLast((line) => /\bError\b|Error:|ENOENT/.test(line)) ?? lines.at(-1);
+      throw new PeerMissing(`${spec.name}: skipped, ${reason}. ${spec.howTo}`);
+    }
+  }
+
+  async #reply(keyword: string): Promise<string> {
+    for (;;) {
+      const { value, done } = await this.#lines.next();
+      if (done) throw new Error(this.#errors || `${this.name} ended without a message`);
+      // Libraries print as well; only a line with the keyword is an answer.
+      if (value === keyword || value.startsWith(`${keyword} `)) return value.slice(keyword.length + 1);
+    }
+  }
+
+  /** Milliseconds of `count` passes. */
+  async run(count: number): Promise<number[]> {
+    this.#child.stdin.write(`run ${count}\n`);
+    return (await this.#reply("times")).split(" ").map(Number);
+  }
+
+  /** Has the results written to files `prefix`.y, .dx, … in the folder it was started with. */
+  async check(prefix: string): Promise<void> {
+    this.#child.stdin.write(`check ${prefix}\n`);
+    await this.#reply("checked");
+  }
+
+  stop(): void {
+    this.#child.stdin.end("quit\n");
+    this.#child.kill();
+  }
+}

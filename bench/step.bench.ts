@@ -1,0 +1,73 @@
+/**
+ * What hyper-connections cost a whole training step: GPT with dim 512, 6 layers, context 256, batch 4; mHC n = 4 over plain.
+ * Time is interleaved in this process; peak memory is measured in a process per model.
+ */
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { native } from "../lib/native.ts";
+import { gptStep, type Residual, residuals, stepSizes } from "./support/gpt_step.ts";
+import { interleaved, ratio } from "./support/measure.ts";
+import { type Report, round, timingFields } from "./support/report.ts";
+import type { StepMemory } from "./support/step_memory.ts";
+
+const names = Object.keys(residuals) as Residual[];
+const { dim, layers, heads, context, batch, vocab } = stepSizes;
+const shape = `dim=${dim} layers=${layers} heads=${heads} context=${context} batch=${batch} vocab=${vocab}`;
+const widths = [22, 10, 19, 10, 12, 12];
+
+async function peakMemory(residual: Residual): Promise<StepMemory> {
+  const child = fork(fileURLToPath(new URL("./support/step_memory.ts", import.meta.url)), [
+    residual,
+    String(native.info().threads),
+  ]);
+  const failed = once(child, "exit").then(([code, signal]) => {
+    throw new Error(`the memory measurement of ${residual} ended early (code ${code}, signal ${signal})`);
+  });
+  const [memory] = (await Promise.race([once(child, "message"), failed])) as [StepMemory];
+  failed.catch(() => {});
+  return memory;
+}
+
+export async function runSteps(report: Report, repeats: number): Promise<void> {
+  report.title(`Training step, ${shape}, float32, clipping and AdamW included`);
+  report.row(["residual", "ms", "quartiles", "tokens/s", "peak MiB", "RSS MiB"], widths);
+  const memories: StepMemory[] = [];
+  for (const name of names) memories.push(await peakMemory(name));
+  const timings = await interleaved(
+    names.map((name) => ({ name, run: gptStep(name), finish: () => native.synchronize() })),
+    { repeats, sampleMs: 1 },
+  );
+  for (const [i, t] of timings.entries()) {
+    const { peakBytes, peakRss, baseRss } = memories[i]!;
+    const tokensPerSecond = round((batch * context * 1000) / t.median);
+    report.add({
+      name: `step ${t.name}`,
+      shape,
+      dtype: "float32",
+      ...timingFields(t),
+      tokens_per_s: tokensPerSecond,
+      peak_bytes: peakBytes,
+      peak_rss: peakRss,
+      base_rss: baseRss,
+    });
+    const quartiles = `${round(t.p25, 4)} – ${round(t.p75, 4)}`;
+    report.row([t.name, t.median, quartiles, tokensPerSecond, peakBytes / 2 ** 20, peakRss / 2 ** 20], widths);
+  }
+  const [plain, mhc] = [names.indexOf("plain"), names.indexOf("mhc")];
+  const time = ratio(timings[mhc]!, timings[plain]!);
+  const over = (key: keyof StepMemory) => memories[mhc]![key] / memories[plain]![key];
+  report.add({
+    name: "step mhc / plain",
+    shape,
+    dtype: "float32",
+    ratio: round(time.ratio),
+    ratio_p25: round(time.p25),
+    ratio_p75: round(time.p75),
+    repeats,
+    peak_bytes_ratio: round(over("peakBytes")),
+    peak_rss_ratio: round(over("peakRss")),
+  });
+  const quartiles = `${round(time.p25, 4)} – ${round(time.p75, 4)}`;
+  report.row(["mhc / plain", round(time.ratio).toFixed(3), quartiles, "", over("peakBytes"), over("peakRss")], widths);
+}

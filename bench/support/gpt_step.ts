@@ -1,0 +1,30 @@
+/** The training step that is measured: a GPT, its loss and gradients, clipping by the global norm, AdamW. */
+import { nn, optim, setSeed, Tensor, valueAndGrad } from "../../lib/index.ts";
+
+export type Residual = "plain" | "mhc";
+
+/** Bytes as tokens. */
+export const stepSizes = { vocab: 256, dim: 512, layers: 6, heads: 8, context: 256, batch: 4 } as const;
+
+export const residuals = { plain: { kind: "plain" }, mhc: { kind: "mhc", streams: 4 } } as const;
+
+/** Builds the model and its optimizer; returns a function that starts one training step. */
+export function gptStep(residual: Residual): () => void {
+  setSeed(1);
+  const { batch, ...sizes } = stepSizes;
+  const model = new nn.GPT({ ...sizes, residual: residuals[residual] });
+  const parameters = model.parameters();
+  const optimizer = new optim.AdamW(parameters, { lr: 1e-4, weightDecay: 0.1 });
+  const tokens = (seed: number) =>
+    Tensor.from(
+      Int32Array.from({ length: batch * sizes.context }, (_, i) => ((i + seed) * 2654435761) % sizes.vocab),
+      [batch, sizes.context],
+    );
+  const [inputs, targets] = [tokens(0), tokens(1)];
+  return () => {
+    const [loss, grads] = valueAndGrad(() => model.loss(inputs, targets), parameters);
+    const norm = optim.clipGradNorm(grads, 1);
+    optimizer.step(grads);
+    for (const tensor of [loss, norm, ...grads]) tensor.dispose();
+  };
+}
