@@ -54,7 +54,7 @@ with_tsan() {  # name, command...
 program() { node --no-warnings --expose-gc "$programs/$1.mjs" "${@:2}"; }
 
 # Leaks are looked for in plain node: the test runner's own addon has some. Nor after process.exit: node leaves its heap then.
-with_asan 1 "asan: wrong arguments" program fuzz_boundary 500 3 >/dev/null
+with_asan 1 "asan: wrong arguments" program fuzz_boundary 500 3
 with_asan 1 "asan: every op, changing thread counts" program pool
 with_asan 0 "asan: process.exit with work queued" program exit_with_work
 with_asan 0 "asan: workers terminated" program workers 8 0 0
