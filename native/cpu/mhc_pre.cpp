@@ -8,7 +8,7 @@
 namespace birkhoff::cpu::BIRKHOFF_ISA {
 namespace {
 
-constexpr int kChunk = 256;  // of K: the slice of packed phi stays in L1 while the tile passes over it
+constexpr int kChunk = 128;  // of K: the tile's columns and their slice of packed phi share L1
 
 // Coefficients are projected in groups of up to three vectors: with four tokens that fills the registers.
 template <int Count>
@@ -64,31 +64,27 @@ BIRKHOFF_INLINE void project_tile(const float* const* x, int64_t length, const f
   for (int t = 0; t < kTile; t += tokens) project<tokens, Width>(x + t, length, packed, q + t * q_stride, q_stride);
 }
 
-BIRKHOFF_INLINE vf squares(const float* x, int64_t length, vf sum) {
-  vf parts[4] = {sum, {}, {}, {}};
+// One token's chunk, widened, to a buffer of its own (rows a power of two apart would push each other out of the cache);
+// adds its squares to sum. Fetches the next chunk: 16 rows are too many for the hardware's prefetcher.
+template <class T>
+BIRKHOFF_INLINE vf gather_chunk(const T* x, int64_t length, float* buffer, vf sum) {
+  vf parts[2] = {sum, {}};
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t k = 0; k < kChunk; k += line) __builtin_prefetch(x + kChunk + k);
   int64_t k = 0;
-  for (; k + 4 * W <= length; k += 4 * W)
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
+  for (; k + 2 * W <= length; k += 2 * W)
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
       const vf value = load(x + k + v * W);
+      store(buffer + k + v * W, value);
       parts[v] = vfma(value, value, parts[v]);
     }
   for (; k < length; k += W) {
     const vf value = k + W <= length ? load(x + k) : load_partial(x + k, length - k);
+    store(buffer + k, value);
     parts[0] = vfma(value, value, parts[0]);
   }
-  return (parts[0] + parts[1]) + (parts[2] + parts[3]);
-}
-
-// float streams are used where they lie; bfloat16 ones are widened, chunk by chunk.
-BIRKHOFF_INLINE const float* as_float(const float* x, int64_t, float*) {
-  return x;
-}
-BIRKHOFF_INLINE const float* as_float(const bfloat16* x, int64_t length, float* buffer) {
-  int64_t k = 0;
-  for (; k + W <= length; k += W) store(buffer + k, load(x + k));
-  for (; k < length; ++k) buffer[k] = to_float(x[k]);
-  return buffer;
+  return parts[0] + parts[1];
 }
 
 template <int n, class T>
@@ -116,13 +112,13 @@ template <int Count, class T>
 BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const float* packed, float* q,
                                      float* square_sums) {
   using G = Groups<Count>;
-  float widened[kTile][kChunk];
+  alignas(64) float chunk[kTile][kChunk];
+  const float* rows[kTile];
+  for (int t = 0; t < kTile; ++t) rows[t] = chunk[t < count ? t : count - 1];
   vf sums[kTile] = {};
   for (int64_t k = 0; k < K; k += kChunk) {
     const int64_t length = min64(kChunk, K - k);
-    const float* rows[kTile];
-    for (int t = 0; t < kTile; ++t) rows[t] = as_float(x + min64(t, count - 1) * K + k, length, widened[t]);
-    for (int t = 0; t < count; ++t) sums[t] = squares(rows[t], length, sums[t]);
+    for (int t = 0; t < count; ++t) sums[t] = gather_chunk(x + t * K + k, length, chunk[t], sums[t]);
 #pragma GCC unroll 8
     for (int group = 0; group < G::kGroups; ++group) {
       const float* slice = packed + 3 * W * K * group + k * G::width(group) * W;

@@ -29,9 +29,9 @@ export function connectionInputs({ n, channels, tokens, logitScale, dtype, seed 
   };
 }
 
-/** Roundings that one coefficient goes through: projection in chunks of 256, gate, Sinkhorn (see sinkhorn.test.ts). */
+/** Roundings that one coefficient goes through: projection in chunks of 128, gate, Sinkhorn (see sinkhorn.test.ts). */
 export function coefficientSteps({ n, channels, logitScale }: ConnectionCase): number {
-  const projection = 256 + (n * channels) / 256;
+  const projection = 128 + (n * channels) / 128;
   // A rounding of z moves exp(z) by that much; logits reach about four standard deviations.
   return projection * Math.max(1, logitScale) + 2 * 20 * (n + 2) * 2 + 16 * logitScale;
 }
