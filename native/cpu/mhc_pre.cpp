@@ -36,19 +36,27 @@ void pack(const float* phi, int64_t K, float* packed) {
   });
 }
 
-// q[t] += x[t, 0..length) * packed phi, for Tokens tokens and Width vectors of coefficients.
-template <int Tokens, int Width>
-BIRKHOFF_INLINE void project(const float* const* x, int64_t length, const float* packed, float* q, int64_t q_stride) {
+// q[t] += x[t, 0..length) * packed phi, for Tokens tokens and Width vectors of coefficients. Meanwhile fetches the
+// tokens' next chunk: memory is idle while a chunk is computed, and 16 rows are too many for the hardware's prefetcher.
+template <int Tokens, int Width, class T>
+BIRKHOFF_INLINE void project(const float* x, int64_t length, const float* packed, float* q, int64_t q_stride,
+                             const T* next, int64_t next_stride) {
+  constexpr int64_t line = 64 / sizeof(T);
   vf sum[Tokens][Width] = {};
-  for (int64_t k = 0; k < length; ++k) {
-    vf p[Width];
-#pragma GCC unroll 3
-    for (int v = 0; v < Width; ++v) p[v] = load(packed + (k * Width + v) * W);
+  for (int64_t begin = 0; begin < length; begin += line) {
 #pragma GCC unroll 8
-    for (int t = 0; t < Tokens; ++t) {
-      const vf xk = broadcast(x[t][k]);
+    for (int t = 0; t < Tokens; ++t) __builtin_prefetch(next + t * next_stride + begin, 0, 2);
+    const int64_t end = min64(begin + line, length);
+    for (int64_t k = begin; k < end; ++k) {
+      vf p[Width];
 #pragma GCC unroll 3
-      for (int v = 0; v < Width; ++v) sum[t][v] = vfma(xk, p[v], sum[t][v]);
+      for (int v = 0; v < Width; ++v) p[v] = load(packed + (k * Width + v) * W);
+#pragma GCC unroll 8
+      for (int t = 0; t < Tokens; ++t) {
+        const vf xk = broadcast(x[t * kChunk + k]);
+#pragma GCC unroll 3
+        for (int v = 0; v < Width; ++v) sum[t][v] = vfma(xk, p[v], sum[t][v]);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -57,20 +65,20 @@ BIRKHOFF_INLINE void project(const float* const* x, int64_t length, const float*
     for (int v = 0; v < Width; ++v) store(q + t * q_stride + v * W, load(q + t * q_stride + v * W) + sum[t][v]);
 }
 
-template <int Width>
-BIRKHOFF_INLINE void project_tile(const float* const* x, int64_t length, const float* packed, float* q,
-                                  int64_t q_stride) {
+template <int Width, class T>
+BIRKHOFF_INLINE void project_tile(const float* x, int64_t length, const float* packed, float* q, int64_t q_stride,
+                                  const T* next, int64_t next_stride) {
   constexpr int tokens = Width == 1 || W == 16 ? (Width == 3 ? 4 : 8) : 4;
-  for (int t = 0; t < kTile; t += tokens) project<tokens, Width>(x + t, length, packed, q + t * q_stride, q_stride);
+  for (int t = 0; t < kTile; t += tokens)
+    project<tokens, Width>(x + t * kChunk, length, packed, q + t * q_stride, q_stride, next + t * next_stride,
+                           next_stride);
 }
 
-// One token's chunk, widened, to a buffer of its own (rows a power of two apart would push each other out of the cache);
-// adds its squares to sum. Fetches the next chunk: 16 rows are too many for the hardware's prefetcher.
+// One token's chunk, widened, to a buffer of its own (rows a power of two apart would push each other out of the
+// cache); adds its squares to sum.
 template <class T>
 BIRKHOFF_INLINE vf gather_chunk(const T* x, int64_t length, float* buffer, vf sum) {
   vf parts[2] = {sum, {}};
-  constexpr int64_t line = 64 / sizeof(T);
-  for (int64_t k = 0; k < kChunk; k += line) __builtin_prefetch(x + kChunk + k);
   int64_t k = 0;
   for (; k + 2 * W <= length; k += 2 * W)
 #pragma GCC unroll 2
@@ -107,14 +115,13 @@ BIRKHOFF_INLINE void collapse(const T* x, const float* pre, int64_t channels, T*
   }
 }
 
-// The projection of one tile: q [kTile][padded] and the sums of squares. Tokens beyond count repeat the last one.
+// The projection of one tile: q [kTile][padded] and the sums of squares. Tokens beyond count are zero.
 template <int Count, class T>
 BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const float* packed, float* q,
                                      float* square_sums) {
   using G = Groups<Count>;
   alignas(64) float chunk[kTile][kChunk];
-  const float* rows[kTile];
-  for (int t = 0; t < kTile; ++t) rows[t] = chunk[t < count ? t : count - 1];
+  if (count < kTile) memset(chunk, 0, sizeof chunk);
   vf sums[kTile] = {};
   for (int64_t k = 0; k < K; k += kChunk) {
     const int64_t length = min64(kChunk, K - k);
@@ -124,9 +131,9 @@ BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const
       const float* slice = packed + 3 * W * K * group + k * G::width(group) * W;
       float* target = q + 3 * W * group;
       if (group + 1 < G::kGroups)
-        project_tile<3>(rows, length, slice, target, G::kPadded);
+        project_tile<3>(chunk[0], length, slice, target, G::kPadded, x + k + kChunk, K);
       else
-        project_tile<G::width(G::kGroups - 1)>(rows, length, slice, target, G::kPadded);
+        project_tile<G::width(G::kGroups - 1)>(chunk[0], length, slice, target, G::kPadded, x + k + kChunk, K);
     }
   }
   for (int t = 0; t < count; ++t) square_sums[t] = sum_lanes(sums[t]);

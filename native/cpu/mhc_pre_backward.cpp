@@ -1,8 +1,10 @@
 // mhcPre backward ("finish") on CPU, per tile of 16 tokens:
-//   gather   one sequential read of x, du and dy: dpre = <du, x_i>, and the terms of dx that need nothing else
+//   gather   one sequential read of x, du and dy: dpre = <du, x_i>; x, and the terms of dx that need nothing else, are
+//   packed by
+//            blocks of columns (rows a power of two apart would push each other out of the cache)
 //   gates    coefficient backward, one token per lane
-//   finish   per block of columns: the tile's share of dphi, the other terms of dx, and dx is written, rounded once
-// A block of x is copied before use: rows a power of two apart would push each other out of the cache.
+//   finish   per block: the tile's share of dphi, and the other terms of dx
+//   scatter  dx is written row by row, rounded once
 // dphi, dalpha and dbias are summed in at most 32 partials, folded in order.
 #include "cpu/kernels.h"
 #include "cpu/streams.h"
@@ -70,45 +72,34 @@ BIRKHOFF_INLINE void load2(const T* p, int64_t width, vf (&v)[2]) {
   }
 }
 
-template <bool Full, bool Streaming, class T>
-BIRKHOFF_INLINE void store2(T* p, int64_t width, const vf (&v)[2]) {
-  if constexpr (!Full) {
-    store_partial(p, v[0], min64(W, width));
-    if (width > W) store_partial(p + W, v[1], width - W);
-  } else if constexpr (Streaming) {
-    store_stream(p, v[0]), store_stream(p + W, v[1]);
-  } else {
-    store(p, v[0]), store(p + W, v[1]);
-  }
-}
-
 // What one tile needs; rows are per token.
 template <int n, int Count, class T>
 struct Tile {
   const T *x, *du, *dy;  // du, dy may be null
   T* dx;
   int64_t count, channels;
-  float* partial_dx;  // [token][stream][row_floats]: sum_i res_ij dy_i + pre_j du
+  // [column block][stream][token][kBlock], zero-padded: x, and sum_i res_ij dy_i + pre_j du, which becomes dx.
+  float *packed_x, *packed_dx;
   float pre[kTile][n], res[kTile][n * n], rdm[kTile][Count], norm_term[kTile];
 
-  // Whole blocks, and one cache line so that rows do not share cache sets.
-  static int64_t row_floats(int64_t channels) { return ceil_div(channels, kBlock) * kBlock + 16; }
-  static int64_t workspace_floats(int64_t channels) { return kTile * n * row_floats(channels); }
+  static int64_t workspace_floats(int64_t channels) { return 2 * ceil_div(channels, kBlock) * n * kTile * kBlock; }
+  static int64_t offset(int64_t block, int stream) { return (block * n + stream) * kTile * kBlock; }
+
+  static MHC_HD void store2(float* p, const vf (&v)[2]) { store(p, v[0]), store(p + W, v[1]); }
 
   // One block of one token; adds <du, x_i> to products.
   template <bool Full>
-  MHC_HD void gather_block(int64_t t, int64_t column, int64_t width, vf (&products)[n]) const {
-    vf sum[n][2] = {}, value[2];
-    if (du) {
-      load2<Full>(du + t * channels + column, width, value);
+  MHC_HD void gather_block(int64_t t, int64_t block, vf (&products)[n]) const {
+    const int64_t column = block * kBlock, width = channels - column, at = offset(block, 0) + t * kBlock;
+    vf sum[n][2] = {}, d[2] = {}, value[2];
+    if (du) load2<Full>(du + t * channels + column, width, d);
 #pragma GCC unroll 8
-      for (int j = 0; j < n; ++j) {
-        vf xs[2];
-        load2<Full>(x + (t * n + j) * channels + column, width, xs);
-        products[j] = vfma(value[1], xs[1], vfma(value[0], xs[0], products[j]));
-        const vf weight = broadcast(pre[t][j]);
-        sum[j][0] = weight * value[0], sum[j][1] = weight * value[1];
-      }
+    for (int j = 0; j < n; ++j) {
+      load2<Full>(x + (t * n + j) * channels + column, width, value);
+      store2(packed_x + at + j * kTile * kBlock, value);
+      products[j] = vfma(d[1], value[1], vfma(d[0], value[0], products[j]));
+      const vf weight = broadcast(pre[t][j]);
+      sum[j][0] = weight * d[0], sum[j][1] = weight * d[1];
     }
     if (dy)
 #pragma GCC unroll 8
@@ -121,15 +112,14 @@ struct Tile {
         }
       }
 #pragma GCC unroll 8
-    for (int j = 0; j < n; ++j)
-      store2<true, false>(partial_dx + (t * n + j) * row_floats(channels) + column, kBlock, sum[j]);
+    for (int j = 0; j < n; ++j) store2(packed_dx + at + j * kTile * kBlock, sum[j]);
   }
 
   void gather(int64_t t, float (*grad_pre)[kTile]) const {
     vf products[n] = {};
-    int64_t column = 0;
-    for (; column + kBlock <= channels; column += kBlock) gather_block<true>(t, column, kBlock, products);
-    if (column < channels) gather_block<false>(t, column, channels - column, products);
+    const int64_t whole = channels / kBlock;
+    for (int64_t block = 0; block < whole; ++block) gather_block<true>(t, block, products);
+    if (whole * kBlock < channels) gather_block<false>(t, whole, products);
     for (int i = 0; i < n; ++i) grad_pre[i][t] += sum_lanes(products[i]);
   }
 
@@ -153,58 +143,55 @@ struct Tile {
       store(target + (k + a) * kBlock, sum[a][0]), store(target + (k + a) * kBlock + W, sum[a][1]);
   }
 
-  template <int Tokens, bool Full, bool Streaming>
-  void write_dx(int64_t t, int j, int64_t column, int64_t width, const float* xs, const float* phi) const {
+  template <int Tokens>
+  void add_projection(int64_t t, const float* xs, float* dxs, const float* phi) const {
     vf sum[Tokens][2];
-#pragma GCC unroll 4
+#pragma GCC unroll 6
     for (int a = 0; a < Tokens; ++a) {
       const vf norm = broadcast(norm_term[t + a]);
-      const float* from = partial_dx + ((t + a) * n + j) * row_floats(channels) + column;
-      sum[a][0] = vfma(norm, load(xs + (t + a) * kBlock), load(from));
-      sum[a][1] = vfma(norm, load(xs + (t + a) * kBlock + W), load(from + W));
+      const float *from = xs + (t + a) * kBlock, *to = dxs + (t + a) * kBlock;
+      sum[a][0] = vfma(norm, load(from), load(to)), sum[a][1] = vfma(norm, load(from + W), load(to + W));
     }
     for (int k = 0; k < Count; ++k) {
       const vf p0 = load(phi + k * kBlock), p1 = load(phi + k * kBlock + W);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
       for (int a = 0; a < Tokens; ++a) {
         const vf weight = broadcast(rdm[t + a][k]);
         sum[a][0] = vfma(weight, p0, sum[a][0]), sum[a][1] = vfma(weight, p1, sum[a][1]);
       }
     }
-#pragma GCC unroll 4
-    for (int a = 0; a < Tokens; ++a) store2<Full, Streaming>(dx + ((t + a) * n + j) * channels + column, width, sum[a]);
+#pragma GCC unroll 6
+    for (int a = 0; a < Tokens; ++a) store2(dxs + (t + a) * kBlock, sum[a]);
   }
 
-  template <bool Full, bool Streaming>
-  void finish_block(int64_t column, int j, const float* phi, bool first, float* grad_phi) const {
-    const int64_t width = channels - column;
-    alignas(64) float xs[kTile * kBlock];
-    for (int64_t t = 0; t < count; ++t) {
-      const T* from = x + (t * n + j) * channels + column;
-      vf value[2];
-      load2<Full>(from, width, value);
-      store2<true, false>(xs + t * kBlock, kBlock, value);
-      // The next block of these rows: 16 rows are too many for the hardware's prefetcher.
-      __builtin_prefetch(from + kBlock);
-      __builtin_prefetch(partial_dx + (t * n + j) * row_floats(channels) + column + kBlock);
-    }
+  void finish(const Packed<n, Count>& layout, const float* phi, bool first, float* grad_phi) const {
     constexpr int rows = Count % 6 == 0 ? 6 : Count % 4 == 0 ? 4 : Count;
-    for (int k = 0; k < Count; k += rows) add_grad_phi<rows>(k, xs, first, grad_phi);
-    int64_t t = 0;
-    for (; t + 4 <= count; t += 4) write_dx<4, Full, Streaming>(t, j, column, width, xs, phi);
-    for (; t < count; ++t) write_dx<1, Full, Streaming>(t, j, column, width, xs, phi);
+    for (int64_t block = 0; block < layout.blocks(); ++block)
+      for (int j = 0; j < n; ++j) {
+        const float* xs = packed_x + offset(block, j);
+        float* dxs = packed_dx + offset(block, j);
+        for (int k = 0; k < Count; k += rows) add_grad_phi<rows>(k, xs, first, grad_phi + layout.offset(block, j));
+        int64_t t = 0;
+        for (; t + 6 <= count; t += 6) add_projection<6>(t, xs, dxs, phi + layout.offset(block, j));
+        for (; t + 4 <= count; t += 4) add_projection<4>(t, xs, dxs, phi + layout.offset(block, j));
+        for (; t < count; ++t) add_projection<1>(t, xs, dxs, phi + layout.offset(block, j));
+      }
   }
 
   template <bool Streaming>
-  void finish(const Packed<n, Count>& layout, const float* phi, bool first, float* grad_phi) const {
-    const int64_t whole = channels / kBlock;
-    for (int64_t block = 0; block < layout.blocks(); ++block)
+  void scatter() const {
+    for (int64_t t = 0; t < count; ++t)
       for (int j = 0; j < n; ++j) {
-        const int64_t at = layout.offset(block, j);
-        if (block < whole)
-          finish_block<true, Streaming>(block * kBlock, j, phi + at, first, grad_phi + at);
-        else
-          finish_block<false, false>(block * kBlock, j, phi + at, first, grad_phi + at);
+        T* row = dx + (t * n + j) * channels;
+        for (int64_t c = 0; c < channels; c += W) {
+          const vf value = load(packed_dx + offset(c / kBlock, j) + t * kBlock + c % kBlock);
+          if constexpr (Streaming)
+            store_stream(row + c, value);
+          else if (c + W <= channels)
+            store(row + c, value);
+          else
+            store_partial(row + c, value, channels - c);
+        }
       }
   }
 };
@@ -278,7 +265,7 @@ void backward(const MhcPreBackwardArgs& args) {
       tile.dy = args.grad_output ? args.grad_output.as<T>() + start * K : nullptr;
       tile.dx = args.grad_x.as<T>() + start * K;
       tile.count = count, tile.channels = C;
-      tile.partial_dx = buffer;
+      tile.packed_x = buffer, tile.packed_dx = buffer + Tile<n, N, T>::workspace_floats(C) / 2;
 
       float q[N][kTile], r[1][kTile], grad_pre[n][kTile] = {}, grad_post[n][kTile] = {}, grad_res[n * n][kTile] = {};
       load_lanes(args.q.f32() + start * N, N, count, q);
@@ -305,11 +292,11 @@ void backward(const MhcPreBackwardArgs& args) {
         }
         tile.norm_term[t] = -(r[0][t] * r[0][t] / static_cast<float>(K)) * dot;
       }
-      float* grad_phi = partials + p * layout.size();
+      tile.finish(layout, packed, index == begin, partials + p * layout.size());
       if (std::is_same_v<T, float> && streaming)
-        tile.template finish<std::is_same_v<T, float>>(layout, packed, index == begin, grad_phi);
+        tile.template scatter<std::is_same_v<T, float>>();
       else
-        tile.template finish<false>(layout, packed, index == begin, grad_phi);
+        tile.template scatter<false>();
     }
     if (begin == end) memset(partials + p * layout.size(), 0, sizeof(float) * layout.size());
   });
