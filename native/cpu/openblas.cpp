@@ -27,7 +27,7 @@ void hold_to_one_thread() {
 const char* gemm_library() {
   if (!openblas_available()) return "built-in";
   hold_to_one_thread();
-  static const std::string* name = new std::string(std::string("OpenBLAS ") + openblas_get_config());
+  static const std::string* name = new std::string(openblas_get_config());
   return name->c_str();
 }
 
