@@ -84,7 +84,7 @@ async function main(args: string[]): Promise<void> {
   const all = !flags.ops && !flags.step && !flags.peers;
   if (flags.threads !== undefined) {
     setThreads(flags.threads);
-    await native.synchronize();
+    await native.synchronize("cpu");
   }
   const wantsOps = flags.ops || all;
   const chosen = opCases.filter((c) => flags.filter.test(caseName(c)));

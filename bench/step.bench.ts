@@ -35,7 +35,7 @@ export async function runSteps(report: Report, repeats: number): Promise<void> {
   const memories: StepMemory[] = [];
   for (const name of names) memories.push(await peakMemory(name));
   const timings = await interleaved(
-    names.map((name) => ({ name, run: gptStep(name), finish: () => native.synchronize() })),
+    names.map((name) => ({ name, run: gptStep(name), finish: () => native.synchronize("cpu") })),
     { repeats, sampleMs: 1 },
   );
   for (const [i, t] of timings.entries()) {

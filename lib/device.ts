@@ -21,8 +21,10 @@ let chosen: string | undefined;
 function resolve(fn: string, device: unknown): string {
   if (typeof device !== "string") throw new ArgumentTypeError(`${fn}: device is ${show(device)}, want a string`);
   const all = native.devices();
-  if (device === "auto") return all.filter((d) => d.available).at(-1)?.name ?? "cpu";
-  const found = all.find((d) => d.name === device);
+  // The executor of the tests is a device only when it is asked for.
+  if (device === "auto") return all.find((d) => d.available && d.name === "cuda")?.name ?? "cpu";
+  const name = device === "cuda:0" ? "cuda" : device;
+  const found = all.find((d) => d.name === name);
   if (found?.available) return found.name;
   if (found) throw new DeviceError(`${fn}: ${device} is not available: ${found.reason}`);
   const known = all.map((d) => (d.available ? d.name : `${d.name} (not available: ${d.reason})`)).join(", ");
@@ -66,12 +68,12 @@ export function setMemoryBudget(bytes: number): void {
   native.setMemoryBudget(bytes === Infinity ? -1 : checkInteger("setMemoryBudget", "bytes", bytes, 0));
 }
 
-/** Resolves once everything queued so far is done; rejects with the first error of queued work. */
-export function synchronize(): Promise<void> {
-  return native.synchronize();
+/** Resolves once everything queued so far is done; rejects with the first error of queued work. @param device default the current */
+export function synchronize(device?: string): Promise<void> {
+  return native.synchronize(currentDevice(device));
 }
 
-/** What the addon found on this machine: SIMD level, GEMM library, threads in use, cores. */
-export function systemInfo(): { simd: string; gemm: string; threads: number; cores: number } {
+/** What the addon found on this machine: SIMD level, GEMM libraries of CPU and GPU, threads in use, cores. */
+export function systemInfo(): { simd: string; gemm: string; cudaGemm: string; threads: number; cores: number } {
   return native.info();
 }

@@ -17,13 +17,13 @@ export interface Native {
   // Runtime.
   setErrorFactory(factory: (code: string, message: string) => Error): void;
   devices(): { name: string; available: boolean; description: string; reason?: string }[];
-  info(): { simd: string; gemm: string; threads: number; cores: number };
+  info(): { simd: string; gemm: string; cudaGemm: string; threads: number; cores: number };
   setThreads(count: number): void;
   setMemoryBudget(bytes: number): void;
   memory(): { tensors: number; bytes: number; peakBytes: number; reservedBytes: number };
   resetPeakMemory(): void;
   failAllocation(countdown: number): void;
-  synchronize(): Promise<void>;
+  synchronize(device: string): Promise<void>;
   // Tensors.
   tensorEmpty(device: string, dtype: number, size: number): H;
   tensorFrom(device: string, dtype: number, data: Float32Array | Int32Array | Uint16Array): H;

@@ -3,11 +3,13 @@
  * C = 512, 20 iterations, float32. Same inputs; results are compared first, since the time of a wrong function means nothing.
  * Then all take turns: in each round each one runs one untimed and a few timed passes while the others wait.
  */
+
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
+import { currentDevice } from "../../lib/device.ts";
 import type { Tensor } from "../../lib/index.ts";
 import { native } from "../../lib/native.ts";
 import { connectionPass } from "../support/connection.ts";
@@ -145,7 +147,7 @@ export async function runPeers(report: Report, filter: RegExp, rounds: number): 
     const timedPass = async () => {
       const start = performance.now();
       for (const tensor of pass()) tensor.dispose();
-      await native.synchronize();
+      await native.synchronize(currentDevice());
       return performance.now() - start;
     };
     const birkhoff = async (count: number) => {

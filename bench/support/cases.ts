@@ -1,4 +1,5 @@
 /** What a file in `bench/ops` exports, and how a case is measured and reported. */
+import { currentDevice } from "../../lib/device.ts";
 import { native } from "../../lib/native.ts";
 import type { CopyYardstick } from "./copy.ts";
 import { Inputs } from "./inputs.ts";
@@ -30,7 +31,7 @@ export async function runCase(c: Case, report: Report, yardstick: CopyYardstick,
   const inputs = new Inputs();
   const copies = yardstick.candidates(c.bytes);
   try {
-    const kernel = { name: c.name, run: c.prepare(inputs), finish: () => native.synchronize() };
+    const kernel = { name: c.name, run: c.prepare(inputs), finish: () => native.synchronize(currentDevice()) };
     const [own, ...copied] = await interleaved([kernel, ...copies.candidates], { repeats });
     const rate = (bytes: number, ms: number) => bytes / ms / 1e6;
     const best = copied.reduce((a, b) => (a.median <= b.median ? a : b));
@@ -55,6 +56,6 @@ export async function runCase(c: Case, report: Report, yardstick: CopyYardstick,
   } finally {
     copies.dispose();
     inputs.dispose();
-    await native.synchronize();
+    await native.synchronize(currentDevice());
   }
 }

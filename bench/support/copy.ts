@@ -7,7 +7,9 @@
  *            bypasses the cache for the write where that pays
  * Bytes are read + written, so a copy of b bytes reads b/2 and writes b/2.
  */
+
 import { Worker } from "node:worker_threads";
+import { currentDevice } from "../../lib/device.ts";
 import { native } from "../../lib/native.ts";
 import { Tensor } from "../../lib/tensor.ts";
 import type { Candidate } from "./measure.ts";
@@ -56,7 +58,7 @@ export class CopyYardstick {
         {
           name: "library",
           run: () => native.stridedCopy(source.handle, target.handle, [size], [1], 0, [1], 0),
-          finish: () => native.synchronize(),
+          finish: () => native.synchronize(currentDevice()),
         },
         {
           name: "memmove",

@@ -4,6 +4,7 @@
 #include "bindings/environment.h"
 #include "cpu/backend.h"
 #include "cpu/thread_pool.h"
+#include "cuda/backend.h"
 
 namespace birkhoff {
 
@@ -49,14 +50,15 @@ Napi::Value set_error_factory(const Napi::CallbackInfo& info) {
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto& descriptions = environment(env).runtime->descriptions();
-  Napi::Array list = Napi::Array::New(env, descriptions.size());
-  for (uint32_t i = 0; i < descriptions.size(); ++i) {
+  const auto& entries = environment(env).runtime->entries();
+  Napi::Array list = Napi::Array::New(env, entries.size());
+  for (uint32_t i = 0; i < entries.size(); ++i) {
+    const DeviceDescription& description = entries[i].description;
     Napi::Object item = Napi::Object::New(env);
-    item["name"] = descriptions[i].name;
-    item["available"] = Napi::Boolean::New(env, descriptions[i].reason.empty());
-    item["description"] = descriptions[i].description;
-    if (!descriptions[i].reason.empty()) item["reason"] = descriptions[i].reason;
+    item["name"] = description.name;
+    item["available"] = Napi::Boolean::New(env, description.reason.empty());
+    item["description"] = description.description;
+    if (!description.reason.empty()) item["reason"] = description.reason;
     list[i] = item;
   }
   return list;
@@ -66,6 +68,7 @@ Napi::Value info_of_build(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result["simd"] = cpu::simd_name();
   result["gemm"] = cpu::gemm_name();
+  result["cudaGemm"] = cuda::gemm_name();
   result["threads"] = cpu::threads();
   result["cores"] = static_cast<int>(std::thread::hardware_concurrency());
   return result;
@@ -126,6 +129,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("failAllocation", with_guard<fail_allocation>);
   define_tensors(env, exports);
   define_ops(env, exports);
+  define_emulator(env, exports);
   return exports;
 }
 

@@ -70,9 +70,20 @@ class Unpack {
 // Temporary memory of one call: an op states how much it wants, and it goes back as soon as the call is queued (stream
 // order).
 template <class Args>
+int64_t scratch_bytes(const Args& args, bool gpu) {
+  if (gpu) {
+    if constexpr (requires { args.cuda_scratch_bytes(); }) return args.cuda_scratch_bytes();
+  } else {
+    if constexpr (requires { args.scratch_bytes(); }) return args.scratch_bytes();
+  }
+  return 0;
+}
+template <class Args>
 std::shared_ptr<Storage> scratch_for(Args& args, Environment& state, Device& device) {
-  if constexpr (requires { args.scratch_bytes(); }) {
-    auto storage = std::make_shared<Storage>(state.runtime, device, args.scratch_bytes());
+  if constexpr (requires { args.scratch; }) {
+    const int64_t bytes = scratch_bytes(args, device.backend.gpu);
+    if (bytes == 0) return nullptr;
+    auto storage = std::make_shared<Storage>(state.runtime, device, bytes);
     args.scratch = storage->data;
     return storage;
   }
@@ -92,7 +103,7 @@ Napi::Value call(const Napi::CallbackInfo& info, void (*Kernels::*kernel)(const 
     const auto function = device.backend.kernels.*kernel;
     if (!function) throw Error(kDeviceError, std::string(name) + ": not available on " + device.name);
     const auto scratch = scratch_for(args, environment(info.Env()), device);
-    device.stream->submit([function, args] { function(args); });
+    device.submit([function, args] { function(args); });
     return info.Env().Undefined();
   });
 }

@@ -1,5 +1,6 @@
 // Tensor handles: creation from typed arrays, views, copies and reads.
 #include <cstring>
+#include <future>
 #include <vector>
 
 #include "bindings/environment.h"
@@ -19,7 +20,7 @@ DType dtype_argument(const Napi::Value& value, const char* function) {
   return static_cast<DType>(code);
 }
 
-// A read that the dispatch thread fills and the environment's thread delivers.
+// A read that the device fills and the environment's thread delivers.
 struct Read {
   Napi::Promise::Deferred deferred;
   std::vector<char> bytes;
@@ -85,6 +86,32 @@ void deliver(napi_env raw, napi_value, void* context, void* data) {
   }
 }
 
+// Queued work: the first error so far, or the bytes, to `done`.
+void copy_out(Device& device, const char* source, std::vector<char>& target, const Completion& done) {
+  std::exception_ptr error = device.stream->take_error();
+  try {
+    if (!error && !target.empty()) {
+      device.backend.copy_to_host(device.backend.context, target.data(), source, target.size(), done);
+      return;
+    }
+  } catch (...) {
+    error = std::current_exception();
+  }
+  done(error);
+}
+
+// Waits for `size` bytes at `source`; throws the first error of queued work.
+std::vector<char> read_now(Device& device, const char* source, int64_t size) {
+  std::vector<char> bytes(static_cast<size_t>(size));
+  std::promise<void> arrived;
+  device.submit([&] {
+    copy_out(device, source, bytes,
+             [&](std::exception_ptr error) { error ? arrived.set_exception(error) : arrived.set_value(); });
+  });
+  arrived.get_future().get();
+  return bytes;
+}
+
 // Queues a read of `bytes` at `source` (none: only waits) and returns its promise.
 Napi::Value queue_read(Napi::Env env, Device& device, const char* source, int64_t bytes, DType dtype, bool bits) {
   Environment& state = environment(env);
@@ -93,16 +120,16 @@ Napi::Value queue_read(Napi::Env env, Device& device, const char* source, int64_
       Read{Napi::Promise::Deferred::New(env), std::vector<char>(static_cast<size_t>(bytes)), dtype, bits, nullptr});
   const Napi::Promise promise = read->deferred.Promise();
   if (state.pending_reads++ == 0) napi_ref_threadsafe_function(env, state.port->function);
-  device.stream->submit([read, source, port = state.port, &device] {
-    read->error = device.stream->take_error();
-    if (!read->error && !read->bytes.empty())
-      device.backend.copy_to_host(read->bytes.data(), source, read->bytes.size());
+  // From whichever thread is done with it.
+  const Completion deliver_it = [read, port = state.port](std::exception_ptr error) {
+    read->error = error;
     std::lock_guard lock(port->mutex);
     if (!port->function) return;
     auto finished = std::make_unique<Read>(std::move(*read));
     if (napi_call_threadsafe_function(port->function, finished.get(), napi_tsfn_nonblocking) == napi_ok)
       finished.release();
-  });
+  };
+  device.stream->submit([read, source, deliver_it, &device] { copy_out(device, source, read->bytes, deliver_it); });
   return promise;
 }
 
@@ -145,9 +172,7 @@ Napi::Value tensor_from(const Napi::CallbackInfo& info) {
   } else if (size) {
     std::memcpy(staged.data(), source, staged.size());
   }
-  device.stream->submit([target = storage->data, staged = std::move(staged), copy = device.backend.copy_from_host] {
-    if (!staged.empty()) copy(target, staged.data(), staged.size());
-  });
+  device.submit_copy(storage->data, std::move(staged));
   return TensorHandle::create(info.Env(), std::move(storage), 0, static_cast<int64_t>(size), dtype);
 }
 
@@ -168,16 +193,18 @@ Napi::Value tensor_copy(const Napi::CallbackInfo& info) {
   Device& to = state.runtime->device(string_argument(info[1], "tensorCopy", "device"));
   const int64_t bytes = source.size * element_bytes(source.dtype);
   auto storage = std::make_shared<Storage>(state.runtime, to, bytes);
-  // Through host memory, in the order of both streams: the source's queue fills the buffer before the target's is given
-  // it.
-  std::vector<char> staged(static_cast<size_t>(bytes));
-  from.stream->submit([&] {
-    if (!staged.empty()) from.backend.copy_to_host(staged.data(), source.view().data, staged.size());
-  });
-  from.stream->drain();
-  to.stream->submit([target = storage->data, staged = std::move(staged), copy = to.backend.copy_from_host] {
-    if (!staged.empty()) copy(target, staged.data(), staged.size());
-  });
+  if (&from == &to) {
+    StridedCopyArgs args{.source = source.view(),
+                         .target = {storage->data, source.size, source.dtype},
+                         .shape = {{source.size}, 1},
+                         .source_strides = {{1}, 1},
+                         .source_offset = 0,
+                         .target_strides = {{1}, 1},
+                         .target_offset = 0};
+    from.submit([args, copy = from.backend.kernels.strided_copy] { copy(args); });
+  } else {
+    to.submit_copy(storage->data, read_now(from, static_cast<const char*>(source.view().data), bytes));
+  }
   return TensorHandle::create(info.Env(), std::move(storage), 0, source.size, source.dtype);
 }
 
@@ -190,19 +217,15 @@ Napi::Value tensor_read(const Napi::CallbackInfo& info) {
 Napi::Value tensor_read_sync(const Napi::CallbackInfo& info) {
   TensorHandle& source = TensorHandle::from(info[0], "tensorReadSync", "source");
   Device& device = source.storage->device;
-  std::vector<char> bytes(static_cast<size_t>(source.size * element_bytes(source.dtype)));
-  std::exception_ptr error;
-  device.stream->submit([&] {
-    error = device.stream->take_error();
-    if (!error && !bytes.empty()) device.backend.copy_to_host(bytes.data(), source.view().data, bytes.size());
-  });
-  device.stream->drain();
-  if (error) std::rethrow_exception(error);
+  const std::vector<char> bytes =
+      read_now(device, static_cast<const char*>(source.view().data), source.size * element_bytes(source.dtype));
   return to_typed_array(info.Env(), bytes.data(), bytes.size(), source.dtype, info[1].ToBoolean());
 }
 
 Napi::Value synchronize(const Napi::CallbackInfo& info) {
-  return queue_read(info.Env(), environment(info.Env()).runtime->cpu(), nullptr, 0, DType::kFloat32, false);
+  Environment& state = environment(info.Env());
+  Device& device = state.runtime->device(string_argument(info[0], "synchronize", "device"));
+  return queue_read(info.Env(), device, nullptr, 0, DType::kFloat32, false);
 }
 
 template <Napi::Value (*Function)(const Napi::CallbackInfo&)>

@@ -34,7 +34,7 @@ void* Allocator::allocate(int64_t bytes) {
                                        (over_budget ? ", budget " + std::to_string(budget_) : ""));
 #ifdef BIRKHOFF_SANITIZE
   // No reuse and no segments, so that the sanitizer sees every block's ends and every use after it is freed.
-  void* data = memory_.acquire(size);
+  void* data = memory_.acquire(memory_.context, size);
   if (!data) throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted");
   Block* block = new Block{static_cast<char*>(data), size, false, nullptr, nullptr};
   stats_.reserved_bytes += static_cast<int64_t>(size);
@@ -82,8 +82,9 @@ void Allocator::free(void* data) noexcept {
 #ifdef BIRKHOFF_SANITIZE
   stats_.reserved_bytes -= static_cast<int64_t>(block->size);
   // Released behind its last reader, or with the queue where that is dropped.
-  stream_.submit([memory = std::shared_ptr<void>(block->data, [release = memory_.release, size = block->size](
-                                                                  void* data) { release(data, size); })] {});
+  stream_.submit([data = std::shared_ptr<void>(block->data, [memory = memory_, size = block->size](void* data) {
+                    memory.release(memory.context, data, size);
+                  })] {});
   delete block;
 #else
   block->free = true;
@@ -110,7 +111,7 @@ void Allocator::free(void* data) noexcept {
 Allocator::Block* Allocator::add_segment(size_t bytes) {
   // Large tensors get segments of their own size; small ones share.
   const size_t size = bytes >= kSegment / 4 ? round_up(bytes, size_t{2} << 20) : kSegment;
-  void* data = memory_.acquire(size);
+  void* data = memory_.acquire(memory_.context, size);
   if (!data) return nullptr;
   stats_.reserved_bytes += static_cast<int64_t>(size);
   return new Block{static_cast<char*>(data), size, true, nullptr, nullptr};
@@ -124,7 +125,7 @@ void Allocator::release_free_segments() {
       continue;
     }
     it = free_.erase(it);
-    memory_.release(block->data, block->size);
+    memory_.release(memory_.context, block->data, block->size);
     stats_.reserved_bytes -= static_cast<int64_t>(block->size);
     delete block;
   }

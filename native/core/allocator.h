@@ -15,8 +15,9 @@ namespace birkhoff {
 class Stream;
 
 struct MemoryFunctions {
-  void* (*acquire)(size_t bytes);  // null on failure; 64-byte aligned
-  void (*release)(void* data, size_t bytes);
+  void* context;
+  void* (*acquire)(void* context, size_t bytes);  // null on failure; 64-byte aligned
+  void (*release)(void* context, void* data, size_t bytes);
 };
 
 struct MemoryStats {

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "cpu/backend.h"
 #include "cpu/thread_pool.h"
+#include "cuda/backend.h"
 
 namespace birkhoff {
 
@@ -59,8 +60,8 @@ std::shared_ptr<Runtime> Runtime::get() {
 
 Runtime::Runtime() {
   devices_.push_back(std::make_unique<Device>("cpu", cpu::backend(), std::make_unique<DispatchStream>()));
-  descriptions_.push_back({"cpu", cpu::description(), ""});
-  descriptions_.push_back({"cuda", "NVIDIA GPU", "this build has no CUDA kernels"});
+  entries_.push_back({{"cpu", cpu::description(), ""}, nullptr});
+  for (DeviceEntry& entry : cuda::entries()) entries_.push_back(std::move(entry));
 }
 
 // Streams stop before the memory they may be using goes.
@@ -69,16 +70,33 @@ Runtime::~Runtime() {
 }
 
 void Runtime::stop() {
-  for (auto& device : devices_) device->stream->stop();
+  each([](Device& device) { device.stream->stop(); });
   cpu::stop_threads();
 }
 
 Device& Runtime::device(const std::string& name) {
+  std::lock_guard lock(mutex_);
   for (auto& device : devices_)
     if (device->name == name) return *device;
-  for (const auto& known : descriptions_)
-    if (known.name == name) throw Error(kDeviceError, name + " is not available: " + known.reason);
+  for (const auto& entry : entries_) {
+    if (entry.description.name != name) continue;
+    if (!entry.description.reason.empty())
+      throw Error(kDeviceError, name + " is not available: " + entry.description.reason);
+    devices_.push_back(entry.open());
+    return *devices_.back();
+  }
   throw Error(kDeviceError, "unknown device " + name);
+}
+
+void Device::submit(std::function<void()> work) {
+  if (const std::exception_ptr failure = stream->failure()) std::rethrow_exception(failure);
+  stream->submit(std::move(work));
+}
+
+void Device::submit_copy(void* target, std::vector<char> source) {
+  submit([this, target, source = std::move(source)] {
+    if (!source.empty()) backend.copy_from_host(backend.context, target, source.data(), source.size());
+  });
 }
 
 }  // namespace birkhoff

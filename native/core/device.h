@@ -1,7 +1,10 @@
 // A device: kernels, memory and an in-order stream. A backend is a plain table of function pointers.
 #pragma once
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/allocator.h"
@@ -12,10 +15,16 @@ namespace birkhoff {
 
 struct Backend {
   Kernels kernels;
+  bool gpu;       // which of an op's scratch sizes holds
+  void* context;  // first argument of the functions below
   MemoryFunctions memory;
-  // Queued on the stream by the caller; the host side owns its buffer until the copy has run.
-  void (*copy_from_host)(void* target, const void* source, size_t bytes);
-  void (*copy_to_host)(void* target, const void* source, size_t bytes);
+  // The following are called by queued work.
+  // source may go once it returns, except while a graph is recorded: then it lives as long as the graph.
+  void (*copy_from_host)(void* context, void* target, const void* source, size_t bytes);
+  // target lives until done is called.
+  void (*copy_to_host)(void* context, void* target, const void* source, size_t bytes, Completion done);
+  // Turns work into something that does the same again at each call, without running it. May fail.
+  std::function<void()> (*record)(void* context, std::shared_ptr<const Work> work);
 };
 
 class Device {
@@ -25,6 +34,11 @@ class Device {
         backend(device_backend),
         stream(std::move(device_stream)),
         allocator(device_backend.memory, *stream) {}
+
+  // Queues work, or records it where this thread has begun a graph. Throws what made the device unusable.
+  void submit(std::function<void()> work);
+  // Queues a copy from host memory that the device then owns.
+  void submit_copy(void* target, std::vector<char> source);
 
   const std::string name;
   const Backend backend;
@@ -36,25 +50,34 @@ struct DeviceDescription {
   std::string name, description, reason;  // reason: why it is not available, else empty
 };
 
-// All of the process's devices. Shared by the environments (main thread, workers) of the process; the last one to go
-// stops the threads, or exit does: a process may leave while work is queued. There are no statics with destructors.
+// A device that may be opened: which one, and how.
+struct DeviceEntry {
+  DeviceDescription description;
+  std::function<std::unique_ptr<Device>()> open;  // throws Error(kDeviceError)
+};
+
+// All of the process's devices, each opened when it is first asked for. Shared by the environments (main thread,
+// workers) of the process; the last one to go stops the threads, or exit does: a process may leave while work is
+// queued. There are no statics with destructors.
 class Runtime {
  public:
   static std::shared_ptr<Runtime> get();
   ~Runtime();
   void stop();  // drops queued work, waits for the piece that runs, ends all threads; idempotent
   Device& device(const std::string& name);  // throws Error(kDeviceError)
-  const std::vector<DeviceDescription>& descriptions() const { return descriptions_; }
+  const std::vector<DeviceEntry>& entries() const { return entries_; }
   Device& cpu() { return *devices_.front(); }
   template <class F>
-  void each(F&& visit) {
+  void each(F&& visit) {  // open devices
+    std::lock_guard lock(mutex_);
     for (auto& device : devices_) visit(*device);
   }
 
  private:
   Runtime();
+  std::mutex mutex_;  // of the list of devices
   std::vector<std::unique_ptr<Device>> devices_;
-  std::vector<DeviceDescription> descriptions_;
+  std::vector<DeviceEntry> entries_;
 };
 
 // Reference-counted memory of one device.

@@ -4,7 +4,8 @@
 
 namespace birkhoff {
 
-DispatchStream::DispatchStream(size_t capacity) : capacity_(capacity), thread_([this] { run(); }) {}
+DispatchStream::DispatchStream(std::function<void()> start, size_t capacity)
+    : capacity_(capacity), thread_([this, start = std::move(start)] { run(start); }) {}
 
 void DispatchStream::stop() {
   std::deque<std::function<void()>> dropped;  // destroyed outside the lock: work may own things that submit
@@ -42,7 +43,12 @@ std::exception_ptr DispatchStream::take_error() {
   return std::exchange(error_, nullptr);
 }
 
-void DispatchStream::run() noexcept {
+void DispatchStream::run(const std::function<void()>& start) noexcept {
+  try {
+    if (start) start();
+  } catch (...) {
+    error_ = std::current_exception();
+  }
   std::unique_lock lock(mutex_);
   for (;;) {
     if (queue_.empty()) busy_ = false;

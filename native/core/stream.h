@@ -7,8 +7,13 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 namespace birkhoff {
+
+using Work = std::vector<std::function<void()>>;
+// Called once, from any thread, when what it belongs to is done: with its error, or null.
+using Completion = std::function<void(std::exception_ptr)>;
 
 class Stream {
  public:
@@ -19,6 +24,8 @@ class Stream {
   virtual void drain() = 0;
   // The first error of work done so far, or null; cleared by the call. Call from queued work.
   virtual std::exception_ptr take_error() = 0;
+  // Why the device can never be used again, or null. Any thread.
+  virtual std::exception_ptr failure() { return nullptr; }
   // Drops queued work, waits for the piece that runs; later submissions are ignored. Idempotent.
   virtual void stop() = 0;
 };
@@ -26,7 +33,8 @@ class Stream {
 // One dispatch thread that runs the queue; the kernels it calls use the shared thread pool.
 class DispatchStream final : public Stream {
  public:
-  explicit DispatchStream(size_t capacity = 4096);
+  // start: run by the dispatch thread before anything else.
+  explicit DispatchStream(std::function<void()> start = nullptr, size_t capacity = 4096);
   ~DispatchStream() override { stop(); }
   void submit(std::function<void()> work) override;
   void drain() override;
@@ -34,7 +42,7 @@ class DispatchStream final : public Stream {
   void stop() override;
 
  private:
-  void run() noexcept;
+  void run(const std::function<void()>& start) noexcept;
 
   const size_t capacity_;
   std::mutex mutex_;

@@ -68,7 +68,7 @@ const Level& level() {
   return chosen;
 }
 
-void* acquire(size_t bytes) {
+void* acquire(void*, size_t bytes) {
 #ifdef BIRKHOFF_SANITIZE
   return std::aligned_alloc(64, bytes);
 #else
@@ -79,7 +79,7 @@ void* acquire(size_t bytes) {
 #endif
 }
 
-void release(void* data, size_t bytes) {
+void release(void*, void* data, size_t bytes) {
 #ifdef BIRKHOFF_SANITIZE
   (void)bytes;
   std::free(data);
@@ -88,14 +88,31 @@ void release(void* data, size_t bytes) {
 #endif
 }
 
-void copy(void* target, const void* source, size_t bytes) {
+void copy_from_host(void*, void* target, const void* source, size_t bytes) {
   std::memcpy(target, source, bytes);
+}
+
+void copy_to_host(void*, void* target, const void* source, size_t bytes, Completion done) {
+  std::memcpy(target, source, bytes);
+  done(nullptr);
+}
+
+std::function<void()> record(void*, std::shared_ptr<const Work> work) {
+  return [work] {
+    for (const auto& piece : *work) piece();
+  };
 }
 
 }  // namespace
 
 const Backend& backend() {
-  static const Backend table = {*level().kernels, {acquire, release}, copy, copy};
+  static const Backend table = {.kernels = *level().kernels,
+                                .gpu = false,
+                                .context = nullptr,
+                                .memory = {nullptr, acquire, release},
+                                .copy_from_host = copy_from_host,
+                                .copy_to_host = copy_to_host,
+                                .record = record};
   return table;
 }
 

@@ -216,7 +216,7 @@ struct Gates {
         store(&m[k][v * W], lanes[k]);
       }
       Coefs& coefs = coefficients[v];
-      coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, divisors[v]);
+      coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, Sums<vf>{divisors[v]});
       for (int lane = 0; lane < W; ++lane) {
         for (int i = 0; i < n; ++i) pre[v * W + lane][i] = coefs.pre[i][lane] + shift;
         if constexpr (!Head)
@@ -232,7 +232,7 @@ struct Gates {
     for (int v = 0; v * W < count; ++v) {
       vf dpre[n], dpost[n], dres[n * n], dlogits[N];
       load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
-      coefficients[v].backward(dpre, dpost, dres, args.options, divisors[v], dlogits);
+      coefficients[v].backward(dpre, dpost, dres, args.options, Sums<vf>{divisors[v]}, dlogits);
       store_vectors(dz, v * W, dlogits);
     }
   }

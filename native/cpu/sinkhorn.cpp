@@ -38,7 +38,7 @@ void forward(const SinkhornForwardArgs& args) {
     vf m[N * N];
     load_matrices<N>(args.logits.f32() + offset, count, m);
     sinkhorn_forward<N>(m, static_cast<int>(args.iters), broadcast(static_cast<float>(args.eps)),
-                        static_cast<Convention>(args.convention), static_cast<vf*>(nullptr));
+                        static_cast<Convention>(args.convention), NoSums{});
     store_matrices<N>(args.res.f32() + offset, count, m);
   });
 }
@@ -51,8 +51,8 @@ void backward(const SinkhornBackwardArgs& args) {
     const auto convention = static_cast<Convention>(args.convention);
     load_matrices<N>(args.logits.f32() + offset, count, m);
     load_matrices<N>(args.grad_res.f32() + offset, count, g);
-    sinkhorn_forward<N>(m, static_cast<int>(args.iters), eps, convention, sums);
-    sinkhorn_backward<N>(m, g, static_cast<int>(args.iters), eps, convention, sums);
+    sinkhorn_forward<N>(m, static_cast<int>(args.iters), eps, convention, Sums<vf>{sums});
+    sinkhorn_backward<N>(m, g, static_cast<int>(args.iters), eps, convention, Sums<vf>{sums});
     store_matrices<N>(args.grad_logits.f32() + offset, count, g);
   });
 }

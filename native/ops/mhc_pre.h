@@ -142,7 +142,7 @@ MHC_HD float pre_shift(const CoefficientOptions& options) {
 }
 
 // Coefficients of one token per lane. m: r q in; z never leaves registers. Res is left alone for the head.
-// sums: null, or 2 * iters * n divisors for the backward.
+// sums: NoSums, or Sums for the backward.
 template <int n, bool Head, class V>
 struct Coefficients {
   static constexpr int kCount = Head ? n : n * n + 2 * n;
@@ -150,15 +150,16 @@ struct Coefficients {
   V post[n];
   V res[n * n];
 
+  template <class Kept>
   MHC_HD void compute(const V (&m)[kCount], const float* alpha, const float* bias, const CoefficientOptions& options,
-                      V* sums) {
-#pragma GCC unroll 4
+                      Kept sums) {
+    MHC_UNROLL(4)
     for (int i = 0; i < n; ++i) pre[i] = vsigmoid(vfma(vbroadcast<V>(alpha[0]), m[i], vbroadcast<V>(bias[i])));
     if constexpr (!Head) {
-#pragma GCC unroll 4
+      MHC_UNROLL(4)
       for (int i = 0; i < n; ++i)
         post[i] = 2.0f * vsigmoid(vfma(vbroadcast<V>(alpha[1]), m[n + i], vbroadcast<V>(bias[n + i])));
-#pragma GCC unroll 16
+      MHC_UNROLL(16)
       for (int k = 0; k < n * n; ++k)
         res[k] = vfma(vbroadcast<V>(alpha[2]), m[2 * n + k], vbroadcast<V>(bias[2 * n + k]));
       sinkhorn_forward<n>(res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
@@ -168,16 +169,16 @@ struct Coefficients {
 
   // Gradients of pre, post, res in; of z out, in the order of phi's rows. Consumes res.
   MHC_HD void backward(const V (&grad_pre)[n], const V (&grad_post)[n], V (&grad_res)[n * n],
-                       const CoefficientOptions& options, const V* sums, V (&dz)[kCount]) {
-#pragma GCC unroll 4
+                       const CoefficientOptions& options, Sums<V> sums, V (&dz)[kCount]) {
+    MHC_UNROLL(4)
     for (int i = 0; i < n; ++i) dz[i] = grad_pre[i] * pre[i] * (1.0f - pre[i]);
     if constexpr (!Head) {
-#pragma GCC unroll 4
+      MHC_UNROLL(4)
       for (int i = 0; i < n; ++i) dz[n + i] = grad_post[i] * post[i] * (1.0f - 0.5f * post[i]);
       sinkhorn_backward<n>(res, grad_res, static_cast<int>(options.iters),
                            vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                            static_cast<Convention>(options.convention), sums);
-#pragma GCC unroll 16
+      MHC_UNROLL(16)
       for (int k = 0; k < n * n; ++k) dz[2 * n + k] = grad_res[k];
     }
   }

@@ -70,20 +70,37 @@ struct SinkhornBackwardArgs {
 #ifdef BIRKHOFF_MATH
 namespace BIRKHOFF_MATH {
 
-// One normalisation: every line (row or column) divided by its sum. Optionally keeps the divisors.
-template <int N, bool Rows, class V>
-MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, V* divisors) {
-#pragma GCC unroll 4
+// Keeps no divisors: for a forward without backward.
+struct NoSums {
+  MHC_HD NoSums operator+(int) const { return {}; }
+  template <class V>
+  MHC_HD void keep(int, V) const {}
+};
+
+// 2 * iters * N divisors, `stride` values apart (threads of a block interleave theirs).
+template <class V>
+struct Sums {
+  V* data;
+  int stride = 1;
+  MHC_HD Sums operator+(int count) const { return {data + count * stride, stride}; }
+  MHC_HD void keep(int index, V value) const { data[index * stride] = value; }
+  MHC_HD V operator[](int index) const { return data[index * stride]; }
+};
+
+// One normalisation: every line (row or column) divided by its sum, which is kept.
+template <int N, bool Rows, class V, class Kept>
+MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, Kept divisors) {
+  MHC_UNROLL(4)
   for (int line = 0; line < N; ++line) {
     constexpr int stride = Rows ? 1 : N;
     const int start = Rows ? line * N : line;
     V sum = m[start];
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int k = 1; k < N; ++k) sum = sum + m[start + k * stride];
     const V divisor = vmax(sum + eps, vbroadcast<V>(kSmallestSum));
-    if (divisors) divisors[line] = divisor;
+    divisors.keep(line, divisor);
     const V inverse = 1.0f / divisor;
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int k = 0; k < N; ++k) m[start + k * stride] = m[start + k * stride] * inverse;
   }
 }
@@ -91,19 +108,19 @@ MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, V* divisors) {
 // Undoes one normalisation: m becomes what it was, g the gradient with respect to that.
 // Y = X/(c+eps): dX = (dY - sum(dY*Y))/(c+eps), X = Y(c+eps).
 template <int N, bool Rows, class V>
-MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], const V* divisors) {
-#pragma GCC unroll 4
+MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], Sums<V> divisors) {
+  MHC_UNROLL(4)
   for (int line = 0; line < N; ++line) {
     constexpr int stride = Rows ? 1 : N;
     const int start = Rows ? line * N : line;
     V dot = g[start] * m[start];
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int k = 1; k < N; ++k) dot = vfma(g[start + k * stride], m[start + k * stride], dot);
     const V divisor = divisors[line];
     // A replaced sum is a constant: no gradient flows through it.
     dot = vselect(divisor > kSmallestSum, dot, V{});
     const V inverse = 1.0f / divisor;
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int k = 0; k < N; ++k) {
       // The limits come first: then NaN passes through.
       const V next = (g[start + k * stride] - dot) * inverse;
@@ -119,54 +136,53 @@ template <int N, class V>
 MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
   if (!softmax_start) {
     V top = m[0];
-#pragma GCC unroll 16
+    MHC_UNROLL(16)
     for (int k = 1; k < N * N; ++k) top = vmax(top, m[k]);
-#pragma GCC unroll 16
+    MHC_UNROLL(16)
     for (int k = 0; k < N * N; ++k) m[k] = vexp(m[k] - top);
     return;
   }
-#pragma GCC unroll 4
+  MHC_UNROLL(4)
   for (int i = 0; i < N; ++i) {
     V top = m[i * N];
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int j = 1; j < N; ++j) top = vmax(top, m[i * N + j]);
     V sum = V{};
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int j = 0; j < N; ++j) {
       m[i * N + j] = vexp(m[i * N + j] - top);
       sum = sum + m[i * N + j];
     }
     const V inverse = 1.0f / sum;
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int j = 0; j < N; ++j) m[i * N + j] = m[i * N + j] * inverse + eps;
   }
 }
 
 template <int N, class V>
 MHC_HD void transpose_square(V (&m)[N * N]) {
-#pragma GCC unroll 4
-  for (int i = 0; i < N; ++i)
-#pragma GCC unroll 4
-    for (int j = i + 1; j < N; ++j) {
-      const V t = m[i * N + j];
-      m[i * N + j] = m[j * N + i];
-      m[j * N + i] = t;
-    }
+  MHC_UNROLL(4)
+  for (int i = 0; i < N; ++i) MHC_UNROLL(4)
+  for (int j = i + 1; j < N; ++j) {
+    const V t = m[i * N + j];
+    m[i * N + j] = m[j * N + i];
+    m[j * N + i] = t;
+  }
 }
 
-// Logits to res, in place. sums: null, or 2 * iters * N divisors kept for sinkhorn_backward.
-template <int N, class V>
-MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convention, V* sums) {
+// Logits to res, in place. sums: NoSums, or Sums for sinkhorn_backward.
+template <int N, class V, class Kept>
+MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convention, Kept sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
   sinkhorn_start<N>(m, v4, eps);
   for (int it = 0; it < iters; ++it) {
-    V* at = sums ? sums + 2 * it * N : nullptr;
+    const Kept at = sums + 2 * it * N;
     if (!v4) {
       sinkhorn_normalise<N, false>(m, eps, at);
-      sinkhorn_normalise<N, true>(m, eps, at ? at + N : nullptr);
+      sinkhorn_normalise<N, true>(m, eps, at + N);
     } else {
       if (it > 0) sinkhorn_normalise<N, true>(m, eps, at);
-      sinkhorn_normalise<N, false>(m, eps, at ? at + N : nullptr);
+      sinkhorn_normalise<N, false>(m, eps, at + N);
     }
   }
   if (v4) transpose_square<N>(m);
@@ -175,11 +191,11 @@ MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convent
 // g: gradient of res in, of the logits out. m: res, as sinkhorn_forward left it. logits are needed by the softmax start
 // only.
 template <int N, class V>
-MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Convention convention, const V* sums) {
+MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Convention convention, Sums<V> sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
   if (v4) transpose_square<N>(m), transpose_square<N>(g);
   for (int it = iters - 1; it >= 0; --it) {
-    const V* at = sums + 2 * it * N;
+    const Sums<V> at = sums + 2 * it * N;
     if (!v4) {
       sinkhorn_rewind<N, true>(m, g, at + N);
       sinkhorn_rewind<N, false>(m, g, at);
@@ -190,16 +206,16 @@ MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Co
   }
   // Here m is the start matrix again.
   if (!v4) {
-#pragma GCC unroll 16
+    MHC_UNROLL(16)
     for (int k = 0; k < N * N; ++k) g[k] = g[k] * m[k];
     return;
   }
-#pragma GCC unroll 4
+  MHC_UNROLL(4)
   for (int i = 0; i < N; ++i) {
     V dot = V{};
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int j = 0; j < N; ++j) dot = vfma(g[i * N + j], m[i * N + j] - eps, dot);
-#pragma GCC unroll 4
+    MHC_UNROLL(4)
     for (int j = 0; j < N; ++j) g[i * N + j] = (m[i * N + j] - eps) * (g[i * N + j] - dot);
   }
 }

@@ -246,7 +246,7 @@ async function main(): Promise<void> {
     }
   }
   reset();
-  await native.synchronize();
+  await native.synchronize("cpu");
   const { tensors, bytes } = native.memory();
   console.log(JSON.stringify({ ...totals, tensors, bytes }));
 }

@@ -1,0 +1,288 @@
+// Reads never stall the GPU: the bytes are first copied within the device on the compute stream, in order, and travel
+// to pinned memory on the other stream; a thread of its own waits for them.
+#include "cuda/context.h"
+
+#include <cstring>
+
+#include "core/error.h"
+#include "cuda/backend.h"
+#include "cuda/gemm.h"
+
+namespace birkhoff::cuda {
+namespace {
+
+thread_local Context* bound = nullptr;
+
+constexpr size_t kSmallestStaging = size_t{64} << 10;
+constexpr size_t kStagingKept = size_t{64} << 20;  // larger pinned buffers go back at once
+
+// After these every further call of the process on that device fails too (CUDA runtime API, "cudaError").
+bool is_sticky(cudaError_t error) {
+  switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidPc:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Context& current() {
+  return *bound;
+}
+
+Context::Context(int index) : index(index) {
+  try {
+    check(cudaSetDevice(index), "cudaSetDevice");
+    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, index), "cudaDeviceGetAttribute");
+    check(cudaDeviceGetAttribute(&max_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index),
+          "cudaDeviceGetAttribute");
+    int least = 0, greatest = 0;
+    check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
+    check(cudaStreamCreateWithPriority(&compute, cudaStreamNonBlocking, least), "cudaStreamCreateWithPriority");
+    check(cudaStreamCreateWithPriority(&priority, cudaStreamNonBlocking, greatest), "cudaStreamCreateWithPriority");
+    check(cudaStreamCreateWithPriority(&memory_, cudaStreamNonBlocking, least), "cudaStreamCreateWithPriority");
+    // A pool of our own: freed segments stay with it until the allocator wants the system's memory back.
+    check(cudaDeviceGetDefaultMemPool(&pool_, index), "cudaDeviceGetDefaultMemPool");
+    uint64_t keep = 0;
+    check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
+    open_gemm(*this);
+    reader_ = std::thread([this] { read_loop(); });
+  } catch (...) {
+    // The destructor does not run.
+    close_gemm(*this);
+    for (cudaStream_t stream : {compute, priority, memory_})
+      if (stream) cudaStreamDestroy(stream);
+    throw;
+  }
+}
+
+// Errors are not looked at: the process may be ending, or the context poisoned.
+Context::~Context() {
+  stop_reader();
+  cudaSetDevice(index);
+  close_gemm(*this);
+  for (Pinned& buffer : pinned_) {
+    cudaFreeHost(buffer.data);
+    cudaEventDestroy(buffer.ready);
+  }
+  for (cudaStream_t stream : {compute, priority, memory_}) cudaStreamDestroy(stream);
+}
+
+void Context::bind() {
+  bound = this;
+  check(cudaSetDevice(index), "cudaSetDevice");
+}
+
+void Context::check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // so that the next launch does not report it once more
+  std::string message = "cuda: " + std::string(what) + " failed: " + cudaGetErrorName(error) + " (" +
+                        cudaGetErrorString(error) + ")";
+  const bool sticky = is_sticky(error);
+  if (sticky) message += "; the device cannot be used again in this process, others can";
+  if (emulator() && emulator()->last_report()[0]) message += std::string(": ") + emulator()->last_report();
+  const Error typed(error == cudaErrorMemoryAllocation ? kOutOfMemoryError : kDeviceError, message);
+  if (sticky) {
+    std::lock_guard lock(failure_mutex_);
+    if (!failure_) failure_ = std::make_exception_ptr(typed);
+    poisoned_ = true;
+  }
+  throw typed;
+}
+
+std::exception_ptr Context::failure() {
+  if (!poisoned_) return nullptr;
+  std::lock_guard lock(failure_mutex_);
+  return failure_;
+}
+
+void Context::heal() {
+  std::lock_guard lock(failure_mutex_);
+  failure_ = nullptr;
+  poisoned_ = false;
+}
+
+// Called from any thread. The stream is waited for, so the memory can be used from every stream.
+void* Context::acquire(size_t bytes) {
+  int previous = 0;
+  cudaGetDevice(&previous);
+  cudaSetDevice(index);
+  void* data = nullptr;
+  cudaError_t error = cudaMallocAsync(&data, bytes, memory_);
+  if (error == cudaSuccess) error = cudaStreamSynchronize(memory_);
+  cudaSetDevice(previous);
+  if (error == cudaSuccess) return data;
+  cudaGetLastError();
+  if (error == cudaErrorMemoryAllocation) return nullptr;
+  check(error, "cudaMallocAsync");
+  return nullptr;
+}
+
+// The allocator has drained the compute stream.
+void Context::release(void* data) noexcept {
+  cudaFreeAsync(data, memory_);
+}
+
+Context::Pinned Context::pinned(size_t bytes) {
+  {
+    std::lock_guard lock(pinned_mutex_);
+    for (size_t i = 0; i < pinned_.size(); ++i) {
+      if (pinned_[i].bytes < bytes || cudaEventQuery(pinned_[i].ready) != cudaSuccess) continue;
+      const Pinned buffer = pinned_[i];
+      pinned_[i] = pinned_.back();
+      pinned_.pop_back();
+      return buffer;
+    }
+  }
+  Pinned buffer{nullptr, kSmallestStaging, nullptr};
+  while (buffer.bytes < bytes) buffer.bytes *= 2;
+  check(cudaEventCreateWithFlags(&buffer.ready, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  const cudaError_t error = cudaMallocHost(&buffer.data, buffer.bytes);
+  if (error != cudaSuccess) cudaEventDestroy(buffer.ready);
+  check(error, "cudaMallocHost");
+  return buffer;
+}
+
+void Context::recycle(Pinned buffer) {
+  std::lock_guard lock(pinned_mutex_);
+  if (buffer.bytes <= kStagingKept && !poisoned_) {
+    pinned_.push_back(buffer);
+    return;
+  }
+  cudaEventSynchronize(buffer.ready);
+  cudaFreeHost(buffer.data);
+  cudaEventDestroy(buffer.ready);
+}
+
+void Context::copy_from_host(void* target, const void* source, size_t bytes) {
+  // A graph reads its source again at every launch; the work that owns it lives as long.
+  if (recording_) {
+    check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, compute), "cudaMemcpyAsync");
+    return;
+  }
+  const Pinned staged = pinned(bytes);
+  std::memcpy(staged.data, source, bytes);
+  cudaError_t error = cudaMemcpyAsync(target, staged.data, bytes, cudaMemcpyHostToDevice, compute);
+  if (error == cudaSuccess) error = cudaEventRecord(staged.ready, compute);
+  recycle(staged);
+  check(error, "copy to the device");
+}
+
+void Context::copy_to_host(void* target, const void* source, size_t bytes, Completion done) {
+  if (recording_) throw Error(kDeviceError, "cuda: a tensor cannot be read while a graph is recorded");
+  const Pinned staged = pinned(bytes);
+  void* snapshot = nullptr;
+  cudaError_t error = cudaMallocAsync(&snapshot, bytes, compute);
+  if (error == cudaSuccess) {
+    error = cudaMemcpyAsync(snapshot, source, bytes, cudaMemcpyDeviceToDevice, compute);
+    if (error == cudaSuccess) error = cudaEventRecord(staged.ready, compute);
+    if (error == cudaSuccess) error = cudaStreamWaitEvent(priority, staged.ready, 0);
+    if (error == cudaSuccess)
+      error = cudaMemcpyAsync(staged.data, snapshot, bytes, cudaMemcpyDeviceToHost, priority);
+    const cudaError_t freed = cudaFreeAsync(snapshot, priority);
+    if (error == cudaSuccess) error = freed;
+    if (error == cudaSuccess) error = cudaEventRecord(staged.ready, priority);
+  } else if (error == cudaErrorMemoryAllocation) {
+    // No room for the snapshot: the compute stream does the whole way.
+    cudaGetLastError();
+    error = cudaMemcpyAsync(staged.data, source, bytes, cudaMemcpyDeviceToHost, compute);
+    if (error == cudaSuccess) error = cudaEventRecord(staged.ready, compute);
+  }
+  if (error != cudaSuccess) {
+    recycle(staged);
+    check(error, "copy to the host");
+  }
+  {
+    std::lock_guard lock(read_mutex_);
+    reads_.push_back({staged, target, bytes, std::move(done)});
+  }
+  read_ready_.notify_one();
+}
+
+void Context::read_loop() noexcept {
+  cudaSetDevice(index);
+  std::unique_lock lock(read_mutex_);
+  for (;;) {
+    read_ready_.wait(lock, [this] { return !reads_.empty() || stopping_; });
+    if (reads_.empty()) return;
+    Read read = std::move(reads_.front());
+    reads_.pop_front();
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      check(cudaEventSynchronize(read.staged.ready), "waiting for the device");
+      std::memcpy(read.target, read.staged.data, read.bytes);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    recycle(read.staged);
+    read.done(error);
+    read.done = nullptr;
+    lock.lock();
+  }
+}
+
+// What has been asked for is still delivered.
+void Context::stop_reader() {
+  {
+    std::lock_guard lock(read_mutex_);
+    stopping_ = true;
+  }
+  read_ready_.notify_all();
+  if (reader_.joinable()) reader_.join();
+}
+
+void Context::synchronize() {
+  check(cudaStreamSynchronize(compute), "cudaStreamSynchronize");
+}
+
+namespace {
+
+struct Graph {
+  cudaGraphExec_t executable = nullptr;
+  std::shared_ptr<const Work> work;  // owns host memory that the graph's copies read
+  ~Graph() {
+    if (executable) cudaGraphExecDestroy(executable);
+  }
+};
+
+}  // namespace
+
+std::function<void()> Context::record(std::shared_ptr<const Work> work) {
+  auto graph = std::make_shared<Graph>();
+  graph->work = work;
+  check(cudaStreamBeginCapture(compute, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  recording_ = true;
+  std::exception_ptr failure;
+  try {
+    for (const auto& piece : *work) piece();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  recording_ = false;
+  cudaGraph_t recorded = nullptr;
+  cudaError_t error = cudaStreamEndCapture(compute, &recorded);
+  if (error == cudaSuccess && !failure) error = cudaGraphInstantiate(&graph->executable, recorded, 0);
+  if (recorded) cudaGraphDestroy(recorded);
+  if (failure) {
+    cudaGetLastError();  // an invalidated capture, which the failure explains
+    std::rethrow_exception(failure);
+  }
+  check(error, "recording a graph");
+  return [this, graph] { check(cudaGraphLaunch(graph->executable, compute), "cudaGraphLaunch"); };
+}
+
+}  // namespace birkhoff::cuda

@@ -1,0 +1,89 @@
+// One GPU in use: its two streams, memory pool, pinned staging, and the thread that waits for reads.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/stream.h"
+
+namespace birkhoff::cuda {
+
+class Context {
+ public:
+  explicit Context(int index);  // throws Error(kDeviceError)
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  // Makes this the context of the calling thread, which from now on may launch kernels.
+  void bind();
+
+  // Throws where error is not cudaSuccess: Error(kOutOfMemoryError) for allocation, else Error(kDeviceError). An error
+  // that CUDA will return for ever after also poisons the context.
+  void check(cudaError_t error, const char* what);
+  std::exception_ptr failure();
+  void heal();  // executor builds, between tests
+
+  void* acquire(size_t bytes);
+  void release(void* data) noexcept;
+  void copy_from_host(void* target, const void* source, size_t bytes);
+  void copy_to_host(void* target, const void* source, size_t bytes, Completion done);
+  std::function<void()> record(std::shared_ptr<const Work> work);
+  void synchronize();
+  void stop_reader();
+
+  const int index;
+  int multiprocessors = 0;
+  int max_shared = 0;  // bytes a block may ask for
+  cudaStream_t compute = nullptr;
+  cudaStream_t priority = nullptr;  // copies of results to the host, beside the next kernels
+  void* blas = nullptr;             // cublasHandle_t, where cuBLAS was found
+
+ private:
+  struct Pinned {
+    void* data;
+    size_t bytes;
+    cudaEvent_t ready;  // recorded behind the last use
+  };
+  struct Read {
+    Pinned staged;
+    void* target;
+    size_t bytes;
+    Completion done;
+  };
+  Pinned pinned(size_t bytes);
+  void recycle(Pinned buffer);
+  void read_loop() noexcept;
+
+  std::atomic<bool> poisoned_ = false;
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
+
+  cudaStream_t memory_ = nullptr;  // allocations: never the stream that a graph is recorded from
+  cudaMemPool_t pool_ = nullptr;
+  bool recording_ = false;  // dispatch thread only
+
+  std::mutex pinned_mutex_;
+  std::vector<Pinned> pinned_;
+
+  std::mutex read_mutex_;
+  std::condition_variable read_ready_;
+  std::deque<Read> reads_;
+  bool stopping_ = false;
+  std::thread reader_;
+};
+
+// The context of the calling thread: inside a kernel's launcher, the device it was called on.
+Context& current();
+
+}  // namespace birkhoff::cuda

@@ -1,0 +1,34 @@
+// What an executor build offers to tests; null elsewhere.
+#include "cuda/backend.h"
+
+#ifdef BIRKHOFF_CUDA_EMULATED
+extern "C" {
+void cuda_emu_config(int order, uint64_t seed, int lazy_streams, int strict);
+void cuda_emu_fail_call(int64_t countdown);
+int64_t cuda_emu_calls();
+int64_t cuda_emu_live_allocations();
+int cuda_emu_count(int kind);
+const char* cuda_emu_last_report();
+void cuda_emu_reset();
+}
+#endif
+
+namespace birkhoff::cuda {
+
+const Emulator* emulator() {
+#ifdef BIRKHOFF_CUDA_EMULATED
+  static constexpr Emulator functions = {
+      [](int order, uint64_t seed, bool lazy, bool strict) { cuda_emu_config(order, seed, lazy, strict); },
+      cuda_emu_fail_call,
+      cuda_emu_calls,
+      cuda_emu_live_allocations,
+      cuda_emu_count,
+      cuda_emu_last_report,
+      cuda_emu_reset};
+  return &functions;
+#else
+  return nullptr;
+#endif
+}
+
+}  // namespace birkhoff::cuda

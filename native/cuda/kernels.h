@@ -1,0 +1,9 @@
+// Declares every CUDA kernel's launcher, called by the device's dispatch thread.
+#pragma once
+#include "ops/kernels.h"
+
+namespace birkhoff::cuda {
+#define X(name, js, Args) __attribute__((weak)) void name(const Args& args);
+BIRKHOFF_KERNELS(X)
+#undef X
+}  // namespace birkhoff::cuda

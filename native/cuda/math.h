@@ -1,0 +1,155 @@
+// What the per-token maths of ops/*.h is written over, for one float per thread, and loads of several elements at once.
+// Products and sums are fused only where vfma says so (the build forbids contraction), so the same source rounds the
+// same way in every kernel and on the executor.
+#pragma once
+#include "core/dtype.h"
+#include "core/host_device.h"
+#include "cuda/launch.h"  // and BIRKHOFF_MATH, before any header of ops
+
+namespace birkhoff::cuda {
+
+template <class V>
+MHC_HD V vbroadcast(float v) {
+  return v;
+}
+MHC_HD float vfma(float a, float b, float c) {
+  return fmaf(a, b, c);
+}
+// a > b ? a : b, so b where one is NaN: as on the CPU.
+MHC_HD float vmax(float a, float b) {
+  return a > b ? a : b;
+}
+MHC_HD float vmin(float a, float b) {
+  return a < b ? a : b;
+}
+MHC_HD float vselect(bool mask, float a, float b) {
+  return mask ? a : b;
+}
+MHC_HD float vsqrt(float v) {
+  return sqrtf(v);
+}
+
+// exp within 1.5 ulp (Cody-Waite reduction, degree 6): the CPU's, with the CPU's bits.
+MHC_HD float vexp(float x) {
+  const float clamped = vmin(vmax(x, -87.336544f), 88.722839f);
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float shifted = vfma(clamped, 1.44269504f, magic);
+  const float n = shifted - magic;
+  float r = vfma(n, -0.693359375f, clamped);
+  r = vfma(n, 2.12194440e-4f, r);
+  float p = 1.9875691500e-4f;
+  p = vfma(p, r, 1.3981999507e-3f);
+  p = vfma(p, r, 8.3334519073e-3f);
+  p = vfma(p, r, 4.1665795894e-2f);
+  p = vfma(p, r, 1.6666665459e-1f);
+  p = vfma(p, r, 5.0000001201e-1f);
+  p = vfma(p, r * r, r) + 1.0f;
+  // 2^n in two factors, since n = 128 has no exponent of its own.
+  uint32_t bits;
+  memcpy(&bits, &shifted, 4);
+  const int k = static_cast<int>(bits) - 0x4b400000, half = k >> 1;
+  const uint32_t low = static_cast<uint32_t>(half + 127) << 23, high = static_cast<uint32_t>(k - half + 127) << 23;
+  float a, b;
+  memcpy(&a, &low, 4), memcpy(&b, &high, 4);
+  p = p * a * b;
+  p = x < -87.336544f ? 0.0f : p;
+  p = x > 88.722839f ? __builtin_huge_valf() : p;
+  return x != x ? x : p;
+}
+MHC_HD float vsigmoid(float x) {
+  return 1.0f / (1.0f + vexp(-x));
+}
+MHC_HD float vtanh(float x) {
+  return 1.0f - 2.0f / (vexp(2.0f * x) + 1.0f);
+}
+
+// ---- 16 bytes at a time ------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ float low_half(uint32_t pair) {
+  return __uint_as_float(pair << 16);
+}
+__device__ __forceinline__ float high_half(uint32_t pair) {
+  return __uint_as_float(pair & 0xffff0000u);
+}
+__device__ __forceinline__ uint32_t pack_pair(float low, float high) {
+  return uint32_t{to_bfloat16(low).bits} | uint32_t{to_bfloat16(high).bits} << 16;
+}
+
+// Eight consecutive elements at a 16-byte boundary.
+__device__ __forceinline__ void load8(const float* p, float (&v)[8]) {
+  const float4 a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
+  v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+__device__ __forceinline__ void load8(const bfloat16* p, float (&v)[8]) {
+  const uint4 a = *reinterpret_cast<const uint4*>(p);
+  v[0] = low_half(a.x), v[1] = high_half(a.x), v[2] = low_half(a.y), v[3] = high_half(a.y);
+  v[4] = low_half(a.z), v[5] = high_half(a.z), v[6] = low_half(a.w), v[7] = high_half(a.w);
+}
+__device__ __forceinline__ void store8(float* p, const float (&v)[8]) {
+  *reinterpret_cast<float4*>(p) = make_float4(v[0], v[1], v[2], v[3]);
+  *reinterpret_cast<float4*>(p + 4) = make_float4(v[4], v[5], v[6], v[7]);
+}
+__device__ __forceinline__ void store8(bfloat16* p, const float (&v)[8]) {
+  *reinterpret_cast<uint4*>(p) =
+      make_uint4(pack_pair(v[0], v[1]), pack_pair(v[2], v[3]), pack_pair(v[4], v[5]), pack_pair(v[6], v[7]));
+}
+
+// The same for any alignment, and for the first `count` of the eight; the others are zero, or not written.
+template <bool Vector, class T>
+__device__ __forceinline__ void load_some(const T* p, int64_t count, float (&v)[8]) {
+  if constexpr (Vector) {
+    load8(p, v);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) v[k] = k < count ? to_float(p[k]) : 0.0f;
+  }
+}
+template <bool Vector, class T>
+__device__ __forceinline__ void store_some(T* p, int64_t count, const float (&v)[8]) {
+  if constexpr (Vector) {
+    store8(p, v);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 8; ++k)
+      if (k < count) from_float(v[k], p[k]);
+  }
+}
+
+// ---- ordered sums: always the same tree, so the same bits ---------------------------------------------------------------
+
+template <class V>
+__device__ __forceinline__ V sum_warp(V v) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) v += __shfl_xor_sync(0xffffffffu, v, offset);
+  return v;
+}
+__device__ __forceinline__ float max_warp(float v) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) v = vmax(v, __shfl_xor_sync(0xffffffffu, v, offset));
+  return v;
+}
+
+// Sum over a block of whole warps, in every thread; scratch: one value per warp, free again after the call.
+template <class V>
+__device__ __forceinline__ V sum_block(V v, V* scratch) {
+  v = sum_warp(v);
+  const unsigned warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  if (threadIdx.x % 32 == 0) scratch[warp] = v;
+  __syncthreads();
+  V total = scratch[0];
+  for (unsigned w = 1; w < warps; ++w) total += scratch[w];
+  __syncthreads();
+  return total;
+}
+__device__ __forceinline__ float max_block(float v, float* scratch) {
+  v = max_warp(v);
+  const unsigned warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  if (threadIdx.x % 32 == 0) scratch[warp] = v;
+  __syncthreads();
+  float top = scratch[0];
+  for (unsigned w = 1; w < warps; ++w) top = vmax(top, scratch[w]);
+  __syncthreads();
+  return top;
+}
+
+}  // namespace birkhoff::cuda

@@ -1,0 +1,52 @@
+// Every instruction that C++ has no word for, each with its twin for the executor.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace birkhoff::cuda::ptx {
+#ifdef BIRKHOFF_CUDA_EMULATED
+
+inline void copy_async16(void* shared, const void* global, CUDA_EMU_SITE) {
+  cuda_emu::cp_async_push(shared, global, 16, 16, cuda_emu_site);
+}
+inline void copy_async_commit() {
+  cuda_emu::cp_async_commit();
+}
+template <int Pending>
+inline void copy_async_wait(CUDA_EMU_SITE) {
+  cuda_emu::cp_async_wait(Pending, cuda_emu_site);
+}
+inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CUDA_EMU_SITE) {
+  cuda_emu::mma_m16n8k16_bf16(d, a, b, d, cuda_emu_site);
+}
+
+#else
+
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+// 16 bytes from global to shared memory, past the registers; done when copy_async_wait says so.
+__device__ __forceinline__ void copy_async16(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+__device__ __forceinline__ void copy_async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Waits until at most Pending of the calling thread's groups are on their way.
+template <int Pending>
+__device__ __forceinline__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+// d += a b on tensor cores: a [16, 16], b [16, 8] bfloat16, d [16, 8] float32. With g = lane / 4, q = lane % 4:
+//   a0 (g, 2q..), a1 (g + 8, 2q..), a2 (g, 2q + 8..), a3 (g + 8, 2q + 8..);  b0 (2q.., g), b1 (2q + 8.., g)
+//   d0, d1 (g, 2q..), d2, d3 (g + 8, 2q..)
+__device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+#endif
+}  // namespace birkhoff::cuda::ptx
