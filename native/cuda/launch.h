@@ -30,7 +30,7 @@ namespace birkhoff::cuda {
 
 // Starts a kernel on the compute stream of the device that the calling thread serves.
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, A&&... args) {
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, const A&... args) {
   Context& context = current();
   if (shared_bytes > 48 * 1024)
     context.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
@@ -40,7 +40,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, A&
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = context.compute;
-  context.check(cudaLaunchKernelEx(&config, kernel, std::forward<A>(args)...), "kernel launch");
+  context.check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "kernel launch");
   context.check(cudaGetLastError(), "kernel launch");
 }
 
