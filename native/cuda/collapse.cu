@@ -28,15 +28,14 @@ __global__ void __launch_bounds__(kThreads) collapse_kernel(const CollapseArgs a
       q += a.partials.q[(split * a.tokens + token) * kPadded + row];
       squares += a.partials.squares[split * a.tokens + token];
     }
-    const float r =
-        1.0f / sqrtf(squares / static_cast<float>(n * C) + static_cast<float>(a.options.norm_eps));
+    const float r = 1.0f / sqrtf(squares / static_cast<float>(n * C) + static_cast<float>(a.options.norm_eps));
     m[t][row] = r * q;
     if (!writes) continue;
     a.q[token * N + row] = q;
     if (row == 0) a.r[token] = r;
   }
   __syncthreads();
-  if (threadIdx.x < live) {
+  if (static_cast<int>(threadIdx.x) < live) {
     const int64_t token = first + threadIdx.x;
     float own[N];
 #pragma unroll
@@ -91,8 +90,8 @@ void collapse(const CollapseArgs& args, int64_t n, DType dtype, bool head) {
     with_float_type(dtype, [&](auto* type) {
       with_bool(args.channels % 8 == 0 && aligned16(args.x) && aligned16(args.input), [&](auto vector) {
         with_bool(head, [&](auto is_head) {
-          launch(collapse_kernel<streams(), is_head(), vector(), std::remove_pointer_t<decltype(type)>>, grid,
-                 kThreads, 0, args);
+          launch(collapse_kernel<streams(), is_head(), vector(), std::remove_pointer_t<decltype(type)>>, grid, kThreads,
+                 0, args);
         });
       });
     });

@@ -17,8 +17,10 @@
 #define BIRKHOFF_DYNAMIC_SHARED(T, name) CUDA_EMU_DYN_SHARED(T, name)
 #else
 #define BIRKHOFF_SHARED(T, name, ...) __shared__ T name __VA_ARGS__
-#define BIRKHOFF_SHARED_ALIGNED(bytes, T, name, ...) __shared__ __align__(bytes) T name __VA_ARGS__
-#define BIRKHOFF_DYNAMIC_SHARED(T, name)                                  \
+#define BIRKHOFF_SHARED_ALIGNED(bytes, T, name, ...) \
+  __shared__ __align__(bytes)                        \
+  T name __VA_ARGS__
+#define BIRKHOFF_DYNAMIC_SHARED(T, name)                                   \
   extern __shared__ __align__(16) unsigned char birkhoff_dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(birkhoff_dynamic_shared)
 #endif

@@ -72,12 +72,14 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
         for (int k = 0; k < 8; ++k) sums[n + i * n + j] = vfma(dyv[i][k], v[k], sums[n + i * n + j]);
     }
-    mix<n>(dyv, [&](int i) { return post_t[i]; }, out);
+    mix<n>(
+        dyv, [&](int i) { return post_t[i]; }, out);
     store_some<Vector>(df + c, C - c, out);
     if (dx)
 #pragma unroll
       for (int j = 0; j < n; ++j) {
-        mix<n>(dyv, [&](int i) { return res[t * n * n + i * n + j]; }, out);
+        mix<n>(
+            dyv, [&](int i) { return res[t * n * n + i * n + j]; }, out);
         store_some<Vector>(dx + j * C + c, C - c, out);
       }
   }

@@ -29,8 +29,8 @@ void mhc_pre_forward(const MhcPreForwardArgs& args) {
         first.tokens = args.tokens;
         first.channels = args.channels;
         first.terms = 3;
-        second.partials = project<n(), vector(), false>(first, args.phi.f32(), static_cast<int>(args.coefficients()),
-                                                        args.scratch);
+        second.partials =
+            project<n(), vector(), false>(first, args.phi.f32(), static_cast<int>(args.coefficients()), args.scratch);
       });
     });
   });

@@ -1,18 +1,19 @@
 // The projection q = v phi^T and s = sum v^2 of a tile of tokens on tensor cores, for mhcPre (streams read from memory)
 // and the seam (streams merged on the way, while they are written).
 //
-// A warp takes 16 tokens. With g = lane / 4 and p = lane % 4, a lane holds columns 8p .. 8p + 7 of a chunk of 32 columns
-// for the tokens g and g + 8: 16 bytes per load, all 32-byte sectors used, and just the registers that mma wants for its
-// left operand, if the columns of the product are counted in the order in which the lanes hold them. phi is packed in
-// that order, so nothing is shuffled or staged. A block's eight warps share phi through shared memory, one stage of it
-// ahead of the arithmetic.
+// A warp takes 16 tokens. With g = lane / 4 and p = lane % 4, a lane holds columns 8p .. 8p + 7 of a chunk of 32
+// columns for the tokens g and g + 8: 16 bytes per load, all 32-byte sectors used, and just the registers that mma
+// wants for its left operand, if the columns of the product are counted in the order in which the lanes hold them. phi
+// is packed in that order, so nothing is shuffled or staged. A block's eight warps share phi through shared memory, one
+// stage of it ahead of the arithmetic.
 //
-// The columns are split into ordered ranges, a function of C alone: the same token gives the same bits in any batch. The
-// consumer adds the ranges up.
+// The columns are split into ordered ranges, a function of C alone: the same token gives the same bits in any batch.
+// The consumer adds the ranges up.
 #pragma once
 #include "cuda/bf16_terms.h"
 #include "cuda/mhc_merge.h"
 #include "cuda/ptx.h"
+#include "ops/mhc_pre.h"
 
 namespace birkhoff::cuda {
 
@@ -28,20 +29,6 @@ inline constexpr int kRowTiles = (n * n + 2 * n + 7) / 8;
 template <int n>
 inline constexpr int kStageStreams = n < 8 ? n : 2;
 
-struct ProjectionShape {
-  int64_t tokens, n, channels;
-  int64_t chunks() const { return ceil_div(channels, kChunkColumns); }
-  int64_t splits() const {
-    const int64_t wanted = ceil_div(channels, 512);
-    return wanted < 16 ? wanted : 16;
-  }
-  int64_t chunks_per_split() const { return ceil_div(chunks(), splits()); }
-  int64_t row_tiles() const { return ceil_div(n * n + 2 * n, 8); }
-  int64_t packed_bytes() const { return chunks() * n * 2 * 3 * row_tiles() * 256; }
-  int64_t partial_floats() const { return splits() * tokens * (row_tiles() * 8 + 1); }
-  int64_t scratch_bytes() const { return packed_bytes() + 4 * partial_floats(); }
-};
-
 // Where a projection leaves its sums: q [splits, T, 8 kRowTiles], then squares [splits, T].
 struct ProjectionPartials {
   float* q;
@@ -51,7 +38,8 @@ struct ProjectionPartials {
 // phi [rows, n, C] to bfloat16 terms in the order of mma's right operand:
 //   [chunk][stream][k step of 2][term][row tile][lane] -> pairs of columns (8p + 4 step, + 1) and (+ 2, + 3) of row g
 template <int n>
-__global__ void __launch_bounds__(256) pack_kernel(const float* phi, int rows, int64_t C, int64_t items, uint2* packed) {
+__global__ void __launch_bounds__(256)
+    pack_kernel(const float* phi, int rows, int64_t C, int64_t items, uint2* packed) {
   const int64_t item = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item >= items) return;
   const int lane = static_cast<int>(item % 32), g = lane / 4, p = lane % 4;
@@ -95,7 +83,7 @@ struct ProjectionArgs {
 template <int n>
 inline constexpr bool kMergeInRegisters = n < 8;
 template <int n>
-inline constexpr int kMergeStride = n * n + n + 1;  // odd: the eight tokens of a warp's lanes fall into different banks
+inline constexpr int kMergeStride = n* n + n + 1;  // odd: the eight tokens of a warp's lanes fall into different banks
 
 template <int n, bool Vector, bool Merge, class T>
 __global__ void __launch_bounds__(kProjectionWarps * 32) projection_kernel(const ProjectionArgs<T> a) {
@@ -125,8 +113,9 @@ __global__ void __launch_bounds__(kProjectionWarps * 32) projection_kernel(const
       for (int k = threadIdx.x; k < kProjectionTokens * (n * n + n); k += blockDim.x) {
         const int t = k / (n * n + n), index = k % (n * n + n);
         const int64_t at = int64_t{blockIdx.x} * kProjectionTokens + t;
-        merge_shared[t * kMergeStride<n> + index] =
-            at >= a.tokens ? 0.0f : index < n ? a.post[at * n + index] : a.res[at * n * n + index - n];
+        merge_shared[t * kMergeStride<n> + index] = at >= a.tokens ? 0.0f
+                                                    : index < n    ? a.post[at * n + index]
+                                                                   : a.res[at * n * n + index - n];
       }
     }
   }

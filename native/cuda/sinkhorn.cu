@@ -1,5 +1,5 @@
-// Sinkhorn on CUDA: one thread per matrix, everything in registers; see ops/sinkhorn.h for the maths. Backward keeps the
-// sums of its forward in shared memory, thread beside thread, and rewinds the iterates: no history in memory.
+// Sinkhorn on CUDA: one thread per matrix, everything in registers; see ops/sinkhorn.h for the maths. Backward keeps
+// the sums of its forward in shared memory, thread beside thread, and rewinds the iterates: no history in memory.
 #include "cuda/math.h"
 #include "cuda/sinkhorn_threads.h"
 #include "ops/sinkhorn.h"
@@ -69,8 +69,8 @@ void sinkhorn_forward(const SinkhornForwardArgs& args) {
   with_streams(args.n, [&](auto n) {
     with_bool(aligned16(args.logits, args.res), [&](auto vector) {
       launch(forward_kernel<n(), vector()>, static_cast<unsigned>(ceil_div(args.tokens, kThreads)), kThreads, 0,
-             args.logits.f32(), args.res.f32(), args.tokens, static_cast<int>(args.iters),
-             static_cast<float>(args.eps), static_cast<Convention>(args.convention));
+             args.logits.f32(), args.res.f32(), args.tokens, static_cast<int>(args.iters), static_cast<float>(args.eps),
+             static_cast<Convention>(args.convention));
     });
   });
 }
@@ -80,10 +80,9 @@ void sinkhorn_backward(const SinkhornBackwardArgs& args) {
   const SinkhornThreads threads = sinkhorn_threads(args.n, args.iters, kThreads);
   with_streams(args.n, [&](auto n) {
     with_bool(aligned16(args.logits, args.grad_res, args.grad_logits), [&](auto vector) {
-      launch(backward_kernel<n(), vector()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)),
-             threads.count, threads.shared_bytes, args.logits.f32(), args.grad_res.f32(), args.grad_logits.f32(),
-             args.tokens, static_cast<int>(args.iters), static_cast<float>(args.eps),
-             static_cast<Convention>(args.convention));
+      launch(backward_kernel<n(), vector()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)), threads.count,
+             threads.shared_bytes, args.logits.f32(), args.grad_res.f32(), args.grad_logits.f32(), args.tokens,
+             static_cast<int>(args.iters), static_cast<float>(args.eps), static_cast<Convention>(args.convention));
     });
   });
 }
