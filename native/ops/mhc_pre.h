@@ -43,6 +43,32 @@ struct ProjectionShape {
   int64_t scratch_bytes() const { return packed_bytes() + checked_product({4, splits(), tokens, row_tiles() * 8 + 1}); }
 };
 
+// The sizes of the backward on a GPU, where everything is cut into tiles of tensor cores: 16 tokens, 16 rows of phi,
+// groups of columns. The parts' sums of dphi are added in order.
+struct FinishShape {
+  int64_t tokens, n, channels;
+  int64_t rows() const { return n * n + 2 * n; }
+  int64_t row_steps() const { return (rows() + 15) / 16; }
+  int64_t lane_columns() const { return n < 8 ? 8 : 4; }
+  int64_t column_groups() const { return (channels + 8 * lane_columns() - 1) / (8 * lane_columns()); }
+  int64_t token_tiles() const { return (tokens + 15) / 16; }
+  int64_t parts() const { return tokens <= 128 ? 1 : tokens > 16 * 128 ? 16 : (tokens + 127) / 128; }
+  int64_t tiles_per_part() const { return (token_tiles() + parts() - 1) / parts(); }
+
+  // In the order of the scratch memory, in bytes.
+  int64_t phi_bytes() const { return checked_product({column_groups(), n, lane_columns() / 2, row_steps(), 3 * 512}); }
+  int64_t gradient_bytes() const { return checked_product({token_tiles(), row_steps(), 3 * 512}); }  // twice
+  int64_t sum_bytes() const { return checked_product({token_tiles(), rows() + 3, 8}); }
+  int64_t weight_bytes() const { return checked_product({tokens, n, n + 2, 4}); }
+  int64_t row_gradient_bytes() const { return checked_product({tokens, row_steps(), 64}); }
+  int64_t grad_pre_bytes() const { return checked_product({tokens, n, 4}); }
+  int64_t partial_bytes() const { return checked_product({parts(), rows(), n, channels, 4}); }
+  int64_t scratch_bytes() const {
+    return phi_bytes() + 2 * gradient_bytes() + sum_bytes() + weight_bytes() + row_gradient_bytes() + grad_pre_bytes() +
+           partial_bytes() + 64;
+  }
+};
+
 struct MhcPreForwardArgs {
   static constexpr const char* kName = "mhcPre";
   View x, phi, alpha, bias, input, pre;
@@ -106,6 +132,7 @@ struct MhcPreBackwardArgs {
     return checked_product({packed_floats(), 1 + partials(), 4}) +
            checked_product({partials(), coefficients() + 3, 8}) + 256;
   }
+  int64_t cuda_scratch_bytes() const { return FinishShape{tokens, n, channels}.scratch_bytes(); }
 
   template <class F>
   void fields(F&& field) {
