@@ -17,112 +17,124 @@ std::string number(int64_t value) {
   return std::to_string(value);
 }
 
+#define INLINE inline __attribute__((always_inline))
+
 // The earlier access happened before whatever the running lane does now.
 bool ordered(const Access& earlier) {
   const unsigned me = current->thread;
-  if (earlier.block == device.block_index)
-    return earlier.thread == me || earlier.full_barriers < device.full_barriers ||
-           (clocks.any && known_clock(me, earlier.thread) > earlier.clock);
+  if (earlier.block() == device.block_index)
+    return earlier.thread() == me || earlier.full_barriers() < device.full_barriers ||
+           (clocks.any && known_clock(me, earlier.thread()) > earlier.clock());
   if (between_blocks.acquired.empty()) return false;
-  const auto found = between_blocks.acquired.find(earlier.block);
+  const auto found = between_blocks.acquired.find(earlier.block());
   if (found == between_blocks.acquired.end()) return false;
   const Release& release = found->second;
-  return earlier.full_barriers < release.full_barriers ||
-         (earlier.full_barriers == release.full_barriers && earlier.thread == release.thread);
+  return earlier.full_barriers() < release.full_barriers ||
+         (earlier.full_barriers() == release.full_barriers && earlier.thread() == release.thread);
 }
 
-bool same_thread(const Access& access) {
-  return access.thread == current->thread && access.block == device.block_index;
+INLINE bool same_thread(const Access& a, const Access& b) {
+  return a.block() == b.block() && !((a.who ^ b.who) & (kMaxThreads - 1));
 }
 
-struct Touch {
-  uint8_t bytes;  // of the cell's four
-  int flags;
-  uint32_t pc;
-  uintptr_t address;
-  bool shared;
-};
-
-__attribute__((noinline, cold)) void report_race(const Access& earlier, bool earlier_writes, const Touch& touch) {
-  const uint64_t key =
-      uint64_t{std::min<uint32_t>(touch.pc, earlier.pc)} << 32 | std::max<uint32_t>(touch.pc, earlier.pc);
-  if (!first_of(kRace, cudaErrorLaunchFailure, key)) return;
-  const std::string place =
-      touch.shared ? "shared memory at offset " + number(touch.address - reinterpret_cast<uintptr_t>(device.shared))
-                   : "global memory at " + number(touch.address);
+__attribute__((noinline, cold)) void report_race(const Access& earlier, bool earlier_writes, const Access& access,
+                                                 bool writes, uintptr_t address) {
+  const uint32_t pcs[] = {access.pc, earlier.pc};
+  if (!first_of(kRace, cudaErrorLaunchFailure, uint64_t{std::min(pcs[0], pcs[1])} << 32 | std::max(pcs[0], pcs[1])))
+    return;
+  const bool shared = address - reinterpret_cast<uintptr_t>(device.shared) < kSharedCapacity;
+  const std::string place = shared
+                                ? "shared memory at offset " +
+                                      number(static_cast<int64_t>(address - reinterpret_cast<uintptr_t>(device.shared)))
+                                : "global memory at " + number(static_cast<int64_t>(address));
   report(kRace, cudaErrorLaunchFailure,
-         "data race in " + place + ": " + (touch.flags & kWrite ? "write" : "read") + " at " + source_line(touch.pc) +
+         "data race in " + place + ": " + (writes ? "write" : "read") + " at " + source_line(access.pc) +
              " against the " + (earlier_writes ? "write" : "read") + " at " + source_line(earlier.pc) + " by " +
-             thread_name(earlier.block, earlier.thread));
+             thread_name(earlier.block(), earlier.thread()));
 }
 
-__attribute__((noinline, cold)) void report_uninitialised(const Touch& touch) {
-  if (!first_of(kUninitialised, cudaErrorLaunchFailure, uint64_t{touch.pc} << 32 | 0xffffffffu)) return;
+__attribute__((noinline, cold)) void report_uninitialised(bool shared, uint32_t pc) {
+  if (!first_of(kUninitialised, cudaErrorLaunchFailure, uint64_t{pc} << 32 | 0xffffffffu)) return;
   report(kUninitialised, cudaErrorLaunchFailure,
-         std::string("read of uninitialised ") + (touch.shared ? "shared" : "global") + " memory at " +
-             source_line(touch.pc));
+         std::string("read of uninitialised ") + (shared ? "shared" : "global") + " memory at " + source_line(pc));
 }
 
-// A slot for the new record: this thread's own, a free one, one that can no longer race, or any.
-Access& slot_for(Access* slots, Touch& touch) {
+// Keeps the access in a slot: this thread's own, a free one, one that can no longer race, or any.
+INLINE void remember_access(Access* slots, const Access& access) {
   for (int i = 0; i < kRemembered; ++i) {
     Access& slot = slots[i];
-    if (!slot.valid || !same_thread(slot)) continue;
-    if (slot.full_barriers == device.full_barriers && slot.clock == current->clock &&
-        slot.atomic == ((touch.flags & kAtomic) != 0))
-      touch.bytes |= slot.bytes;
-    return slot;
+    if (!(slot.who & kValid) || !same_thread(slot, access)) continue;
+    const bool same_moment = slot.moment == access.moment && !((slot.who ^ access.who) & kAtomicAccess);
+    const uint16_t earlier_bytes = same_moment ? slot.who & kBytesMask : 0;
+    slot.set(access);
+    slot.who |= earlier_bytes;
+    return;
   }
   for (int i = 0; i < kRemembered; ++i)
-    if (!slots[i].valid) return slots[i];
+    if (!(slots[i].who & kValid)) return slots[i].set(access);
   for (int i = 0; i < kRemembered; ++i)
-    if (ordered(slots[i])) return slots[i];
-  return slots[random_bits() % kRemembered];
+    if (ordered(slots[i])) return slots[i].set(access);
+  slots[random_bits() % kRemembered].set(access);
 }
 
-inline void store(Access& slot, const Touch& touch) {
-  slot.block = device.block_index;
-  slot.pc = touch.pc;
-  slot.full_barriers = static_cast<uint16_t>(device.full_barriers);
-  slot.clock = current->clock;
-  slot.thread = current->thread;
-  slot.bytes = touch.bytes;
-  slot.valid = 1;
-  slot.atomic = (touch.flags & kAtomic) != 0;
-}
+// One access as its cells see it.
+struct Touch {
+  uint64_t moment;
+  uint32_t pc;
+  uint16_t who;  // without bytes
+  int flags;
+  bool shared;
+  uint32_t epoch;
+  uintptr_t address;
+};
 
-inline void touch_cell(Cell& cell, uint8_t& written, uint32_t epoch, Touch touch) {
-  const bool writes = touch.flags & kWrite, atomic = touch.flags & kAtomic;
-  const bool fresh = cell.epoch != epoch;
-  if (fresh) {
-    cell.epoch = epoch;
-    for (int i = 0; i < kRemembered; ++i) cell.writes[i].valid = cell.reads[i].valid = 0;
-    if (touch.shared) written = 0;
-  }
-  if ((!writes || atomic) && (touch.bytes & ~written)) report_uninitialised(touch);
-  if (writes) written |= touch.bytes;
-  if (fresh) return store(writes ? cell.writes[0] : cell.reads[0], touch);
-  const auto races = [&](const Access& earlier) {
-    return earlier.valid && (earlier.bytes & touch.bytes) && !(atomic && earlier.atomic) && !same_thread(earlier) &&
-           !ordered(earlier);
-  };
+__attribute__((noinline)) void judge_cell(Cell& cell, uint64_t moment, uint32_t pc, uint16_t who, bool writes,
+                                          uintptr_t address) {
+  const Access access{moment, pc, who};
   const auto judge = [&](Access& earlier, bool earlier_writes) {
-    if (!races(earlier)) return;
-    report_race(earlier, earlier_writes, touch);
-    earlier.valid = 0;
+    if (!(earlier.who & kValid) || !(earlier.who & access.who & kBytesMask)) return;
+    if (same_thread(earlier, access) || (earlier.who & access.who & kAtomicAccess) || ordered(earlier)) return;
+    report_race(earlier, earlier_writes, access, writes, address);
+    earlier.who = 0;
   };
   for (Access& earlier : cell.writes) judge(earlier, true);
   if (writes)
     for (Access& earlier : cell.reads) judge(earlier, false);
-  Access& slot = slot_for(writes ? cell.writes : cell.reads, touch);
-  store(slot, touch);
+  remember_access(writes ? cell.writes : cell.reads, access);
 }
 
-inline void touch_range(Cell* cells, uint8_t* written, size_t offset, size_t bytes, uint32_t epoch, Touch touch) {
-  for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; ++i) {
-    const size_t low = std::max(offset, i * 4) - i * 4, high = std::min(offset + bytes, i * 4 + 4) - i * 4;
-    touch.bytes = static_cast<uint8_t>(((1u << high) - 1) & ~((1u << low) - 1));
-    touch_cell(cells[i], written[i], epoch, touch);
+INLINE void touch_cell(Cell& cell, uint8_t& written, unsigned bytes, const Touch& touch) {
+  const bool writes = touch.flags & kWrite;
+  const uint16_t who = static_cast<uint16_t>(touch.who | bytes << kBytesShift);
+  const bool fresh = cell.epoch != touch.epoch;
+  if (fresh && touch.shared) written = 0;
+  if ((!writes || (touch.flags & kAtomic)) && __builtin_expect(bytes & ~written, 0))
+    report_uninitialised(touch.shared, touch.pc);
+  if (writes) written |= bytes;
+  Access* slots = writes ? cell.writes : cell.reads;
+  if (fresh) {
+    cell.epoch = touch.epoch;
+    for (int i = 0; i < kRemembered; ++i) cell.writes[i].who = cell.reads[i].who = 0;
+    slots[0].moment = touch.moment;
+    slots[0].pc = touch.pc;
+    slots[0].who = who;
+    return;
+  }
+  // The same again: whoever came in between was judged against it then.
+  for (int i = 0; i < kRemembered; ++i)
+    if (slots[i].who == who && slots[i].moment == touch.moment) return;
+  judge_cell(cell, touch.moment, touch.pc, who, writes, touch.address);
+}
+
+INLINE void touch_range(Cell* cells, uint8_t* written, size_t offset, size_t bytes, const Touch& touch) {
+  const size_t first = offset / 4, end = offset + bytes;
+  if (offset % 4 == 0 && bytes % 4 == 0) {
+    for (size_t i = first; i < end / 4; ++i) touch_cell(cells[i], written[i], 0xf, touch);
+    return;
+  }
+  for (size_t i = first; i <= (end - 1) / 4; ++i) {
+    const size_t low = std::max(offset, i * 4) - i * 4, high = std::min(end, i * 4 + 4) - i * 4;
+    touch_cell(cells[i], written[i], ((1u << high) - 1) & ~((1u << low) - 1), touch);
   }
 }
 
@@ -177,21 +189,29 @@ void check_elsewhere(uintptr_t address, int flags, const char* what, uint32_t pc
 void check_access(uintptr_t address, size_t bytes, int flags, uint32_t pc) {
   if (!checked) return;
   const char* what = flags & kWrite ? "write" : "read";
-  if ((flags & kAligned) && (address & (bytes - 1)))
+  if (__builtin_expect((flags & kAligned) && (address & (bytes - 1)), 0))
     fail_kind(kMisaligned, cudaErrorMisalignedAddress, "misaligned %zu-byte %s at %s (address %% %zu = %zu)", bytes,
               what, source_line(pc).c_str(), bytes, static_cast<size_t>(address & (bytes - 1)));
-  Touch touch{0, flags, pc, address, true};
+  Touch touch;
+  touch.moment = uint64_t{device.block_index} << 32 | device.full_barriers << 16 | current->clock;
+  touch.pc = pc;
+  touch.who = static_cast<uint16_t>(current->thread | kValid | (flags & kAtomic ? kAtomicAccess : 0));
+  touch.flags = flags;
+  touch.address = address;
   const size_t offset = address - reinterpret_cast<uintptr_t>(device.shared);
   if (offset < kSharedCapacity) {
     if (!in_shared_variable(offset, bytes)) fail_shared(offset, bytes, what, pc);
-    return touch_range(device.shared_cells, device.shared_written, offset, bytes, device.block_serial, touch);
+    touch.shared = true;
+    touch.epoch = device.block_serial;
+    return touch_range(device.shared_cells, device.shared_written, offset, bytes, touch);
   }
   if (!is_device(address)) return check_elsewhere(address, flags, what, pc);
   const Allocation* owner = find_allocation(address);
   if (!owner || !owner->live || address < owner->low || address + bytes > owner->high)
     fail_global(address, bytes, owner, what, pc);
   touch.shared = false;
-  touch_range(owner->cells, owner->written, address - owner->low, bytes, device.launch, touch);
+  touch.epoch = device.launch;
+  touch_range(owner->cells, owner->written, address - owner->low, bytes, touch);
 }
 
 void atomic_begin(const void* address, size_t bytes, Site) {

@@ -4,11 +4,25 @@
 
 namespace cuda_emu {
 
+// Moment: the block, how many full barriers it had passed, and the thread's clock since the last of them. Who: the
+// thread, bytes of the cell's four, flags.
 struct __attribute__((packed)) Access {
-  uint32_t block, pc;
-  uint16_t full_barriers, clock;
-  uint16_t thread : 10, bytes : 4, valid : 1, atomic : 1;
+  uint64_t moment;
+  uint32_t pc;
+  uint16_t who;
+
+  uint32_t block() const { return static_cast<uint32_t>(moment >> 32); }
+  unsigned full_barriers() const { return moment >> 16 & 0xffff; }
+  unsigned clock() const { return moment & 0xffff; }
+  unsigned thread() const { return who & (kMaxThreads - 1); }
+  // Member by member: the compiler's own copy overlaps two words, which stalls.
+  void set(const Access& other) {
+    moment = other.moment;
+    pc = other.pc;
+    who = other.who;
+  }
 };
+constexpr unsigned kBytesShift = 10, kBytesMask = 0xf << kBytesShift, kAtomicAccess = 1 << 14, kValid = 1 << 15;
 constexpr int kRemembered = 2;
 // Written only for the launch (global memory) or block (shared memory) that `epoch` names, so it never needs clearing.
 struct alignas(64) Cell {

@@ -24,8 +24,7 @@ cuda_emu_switch:
   movq %rsp, (%rdi)
   movq %rsi, %rsp
   popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
-  popq %rdx
-  jmpq *%rdx
+  ret
 .size cuda_emu_switch,.-cuda_emu_switch
 )");
 #elif defined(__aarch64__)
