@@ -5,8 +5,8 @@
 //   y, phi [N, K], alpha [3], bias [N], N = n^2 + 2n, K = nC:      input [T, C], pre, post_next [T, n],
 //   res_next [T, n, n], q [T, N], r [T] as mhcPre of y
 //
-// Bit for bit what mhcPost and then mhcPre give. There is no backward of its own: a connection's prepare and finish have
-// the branch between them.
+// Bit for bit what mhcPost and then mhcPre give. There is no backward of its own: a connection's prepare and finish
+// have the branch between them.
 #pragma once
 #include "ops/mhc_pre.h"
 
