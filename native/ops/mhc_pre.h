@@ -69,6 +69,11 @@ struct FinishShape {
   }
 };
 
+// On the CPU: phi, packed; lines padded to the widest vector.
+inline int64_t packed_phi_bytes(int64_t n, int64_t channels, int64_t coefficients) {
+  return checked_product({n * channels, coefficients + 64, 4}) + 64;
+}
+
 struct MhcPreForwardArgs {
   static constexpr const char* kName = "mhcPre";
   View x, phi, alpha, bias, input, pre;
@@ -80,8 +85,7 @@ struct MhcPreForwardArgs {
 
   bool head() const { return !post; }
   int64_t coefficients() const { return head() ? n : n * n + 2 * n; }
-  // phi, packed; lines padded to the widest vector.
-  int64_t scratch_bytes() const { return checked_product({n * channels, coefficients() + 64, 4}) + 64; }
+  int64_t scratch_bytes() const { return packed_phi_bytes(n, channels, coefficients()); }
   int64_t cuda_scratch_bytes() const { return ProjectionShape{tokens, n, channels}.scratch_bytes(); }
 
   template <class F>
