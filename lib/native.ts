@@ -12,6 +12,17 @@ export interface Handle {
 type H = Handle;
 type Optional = Handle | null;
 
+export interface Emulator {
+  /** @param order 0 forward, 1 reverse, 2 random by seed   @param lazy streams run late and out of order */
+  configure(order: number, seed: number, lazy: boolean, strict: boolean): void;
+  /** The countdown-th call of the CUDA runtime from now on fails; below 0: none does. */
+  failCall(countdown: number): void;
+  calls(): number;
+  liveAllocations(): number;
+  lastReport(): string;
+  reset(): void;
+}
+
 /** The addon's functions. One line per kernel; arguments in the order of the Args struct in `native/ops`. */
 export interface Native {
   // Runtime.
@@ -24,6 +35,8 @@ export interface Native {
   resetPeakMemory(): void;
   failAllocation(countdown: number): void;
   synchronize(device: string): Promise<void>;
+  /** Controls of the executor that runs CUDA kernels on the CPU; in its own build alone. */
+  emulator?: Emulator;
   // Tensors.
   tensorEmpty(device: string, dtype: number, size: number): H;
   tensorFrom(device: string, dtype: number, data: Float32Array | Int32Array | Uint16Array): H;

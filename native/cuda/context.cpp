@@ -12,6 +12,7 @@ namespace birkhoff::cuda {
 namespace {
 
 thread_local Context* bound = nullptr;
+std::atomic<int> generation = 0;  // failures of earlier ones are forgotten
 
 constexpr size_t kSmallestStaging = size_t{64} << 10;
 constexpr size_t kStagingKept = size_t{64} << 20;  // larger pinned buffers go back at once
@@ -97,7 +98,8 @@ void Context::check(cudaError_t error, const char* what) {
   const Error typed(error == cudaErrorMemoryAllocation ? kOutOfMemoryError : kDeviceError, message);
   if (sticky) {
     std::lock_guard lock(failure_mutex_);
-    if (!failure_) failure_ = std::make_exception_ptr(typed);
+    if (!failure_ || failed_in_ != generation) failure_ = std::make_exception_ptr(typed);
+    failed_in_ = generation;
     poisoned_ = true;
   }
   throw typed;
@@ -106,13 +108,14 @@ void Context::check(cudaError_t error, const char* what) {
 std::exception_ptr Context::failure() {
   if (!poisoned_) return nullptr;
   std::lock_guard lock(failure_mutex_);
-  return failure_;
-}
-
-void Context::heal() {
-  std::lock_guard lock(failure_mutex_);
+  if (failed_in_ == generation) return failure_;
   failure_ = nullptr;
   poisoned_ = false;
+  return nullptr;
+}
+
+void Context::heal_all() {
+  ++generation;
 }
 
 // Called from any thread. The stream is waited for, so the memory can be used from every stream.
@@ -140,7 +143,11 @@ Context::Pinned Context::pinned(size_t bytes) {
   {
     std::lock_guard lock(pinned_mutex_);
     for (size_t i = 0; i < pinned_.size(); ++i) {
-      if (pinned_[i].bytes < bytes || cudaEventQuery(pinned_[i].ready) != cudaSuccess) continue;
+      if (pinned_[i].bytes < bytes) continue;
+      if (cudaEventQuery(pinned_[i].ready) != cudaSuccess) {
+        cudaGetLastError();  // "not ready" is remembered as an error
+        continue;
+      }
       const Pinned buffer = pinned_[i];
       pinned_[i] = pinned_.back();
       pinned_.pop_back();

@@ -32,7 +32,7 @@ class Context {
   // that CUDA will return for ever after also poisons the context.
   void check(cudaError_t error, const char* what);
   std::exception_ptr failure();
-  void heal();  // executor builds, between tests
+  static void heal_all();  // executor builds, between tests: forgets the failures of every context
 
   void* acquire(size_t bytes);
   void release(void* data) noexcept;
@@ -68,6 +68,7 @@ class Context {
   std::atomic<bool> poisoned_ = false;
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
+  int failed_in_ = 0;
 
   cudaStream_t memory_ = nullptr;  // allocations: never the stream that a graph is recorded from
   cudaMemPool_t pool_ = nullptr;

@@ -1,5 +1,6 @@
 // What an executor build offers to tests; null elsewhere.
 #include "cuda/backend.h"
+#include "cuda/context.h"
 
 #ifdef BIRKHOFF_CUDA_EMULATED
 extern "C" {
@@ -24,7 +25,10 @@ const Emulator* emulator() {
       cuda_emu_live_allocations,
       cuda_emu_count,
       cuda_emu_last_report,
-      cuda_emu_reset};
+      [] {
+        cuda_emu_reset();
+        Context::heal_all();
+      }};
   return &functions;
 #else
   return nullptr;
