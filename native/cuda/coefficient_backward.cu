@@ -5,9 +5,8 @@
 //   dm = alpha dz    dbias = sum_t dz    dalpha_g = sum_t sum_(k in g) dz_k m_k
 //
 // Sums over tokens are taken in double, block by block, then the blocks in order.
-#include "cuda/coefficient_backward.h"
-
 #include "cuda/bf16_terms.h"
+#include "cuda/coefficient_backward.h"
 #include "cuda/sinkhorn_threads.h"
 #include "cuda/token_sums.h"
 
@@ -105,7 +104,8 @@ __global__ void __launch_bounds__(kThreads) coefficient_kernel(const Coefficient
   for (int first = 0; first < N + kGroups; first += 32) {
     float group[32];
 #pragma unroll
-    for (int k = 0; k < 32; ++k) group[k] = first + k < N + kGroups ? dz[first + k < N + kGroups ? first + k : 0] : 0.0f;
+    for (int k = 0; k < 32; ++k)
+      group[k] = first + k < N + kGroups ? dz[first + k < N + kGroups ? first + k : 0] : 0.0f;
     const float sum = transpose_sum(group);
     if (first + lane < N + kGroups) warp_sums[warp][first + lane] = sum;
   }
@@ -128,9 +128,8 @@ __global__ void __launch_bounds__(32)
 }
 
 // r dm [T, rows] as bfloat16 terms in the order of mma's operands, one thread per lane; tokens beyond T are zero.
-__global__ void __launch_bounds__(256)
-    gradient_terms_kernel(const float* row_gradients, int64_t tokens, int row_steps, int64_t items, uint4* left,
-                          uint4* right) {
+__global__ void __launch_bounds__(256) gradient_terms_kernel(const float* row_gradients, int64_t tokens, int row_steps,
+                                                             int64_t items, uint4* left, uint4* right) {
   const int64_t item = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item >= items) return;
   const int lane = static_cast<int>(item % 32), g = lane / 4, p = lane % 4;

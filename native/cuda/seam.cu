@@ -35,8 +35,8 @@ void seam_forward(const SeamForwardArgs& args) {
         first.tokens = args.tokens;
         first.channels = args.channels;
         first.terms = 3;
-        second.partials = project<n(), vector(), true>(first, args.phi.f32(), static_cast<int>(args.coefficients()),
-                                                       args.scratch);
+        second.partials =
+            project<n(), vector(), true>(first, args.phi.f32(), static_cast<int>(args.coefficients()), args.scratch);
       });
     });
   });

@@ -24,7 +24,15 @@ export function runKernels(device: string, c: KernelCase): Record<string, Tensor
   const N = head ? n : n * n + 2 * n;
   let seed = 0;
   const input = (shape: number[], std: number, type: DType = "float32") =>
-    Tensor.from(normal(shape.reduce((a, b) => a * b, 1), std, ++seed), shape, { dtype: type, device });
+    Tensor.from(
+      normal(
+        shape.reduce((a, b) => a * b, 1),
+        std,
+        ++seed,
+      ),
+      shape,
+      { dtype: type, device },
+    );
   // Poisoned: every element must be written.
   const empty = (shape: number[], type: DType = "float32") =>
     Tensor.from(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(Number.NaN), shape, { dtype: type, device });
