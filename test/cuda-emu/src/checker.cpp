@@ -174,8 +174,8 @@ bool in_shared_variable(size_t offset, size_t bytes) {
 
 // Neither shared nor device memory: parameters, __constant__ and __device__ variables, pinned memory; or a mistake.
 void check_elsewhere(uintptr_t address, int flags, const char* what, uint32_t pc) {
-  if (address - module_low < module_high - module_low) return;
   if (address - reinterpret_cast<uintptr_t>(device.body) < device.body->bytes && !(flags & kWrite)) return;
+  if (address - module_low < module_high - module_low) return;
   if (is_pinned(address)) return;
   if (address - reinterpret_cast<uintptr_t>(device.stacks) < kStackBytes * kMaxThreads)
     fail_kind(kBounds, cudaErrorIllegalAddress, "%s of another thread's local memory at %s", what,

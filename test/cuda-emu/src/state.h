@@ -108,6 +108,7 @@ struct Device {
   unsigned threads = 0, warps = 0, alive = 0;
   unsigned warp_alive[kMaxWarps], warp_waiting[kMaxWarps], warp_ready[kMaxWarps];
   Barrier barriers[kNamedBarriers];
+  unsigned barriers_in_use = 0;  // a bit each
 
   // shared memory
   char* shared = nullptr;
