@@ -105,6 +105,7 @@ void release_barriers_after_exit() {
 }
 
 int barrier(int id, int threads, int predicate, Combine combine, Site site) {
+  const InExecutor section;
   Lane& lane = *current;
   if (threads == static_cast<int>(device.threads)) threads = -1;
   Barrier& barrier = device.barriers[id];

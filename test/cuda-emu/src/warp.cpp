@@ -161,6 +161,7 @@ void complete_collectives_after_exit(unsigned warp) {
 }
 
 unsigned collective(const WarpOperation& operation, unsigned mask, void* payload, Site site) {
+  const InExecutor section;
   Lane& lane = *current;
   if (!(mask >> lane.lane & 1))
     fail_kind(kDivergence, cudaErrorLaunchFailure, "%s at %s:%d: lane %u calls it but is not in mask 0x%08x",
