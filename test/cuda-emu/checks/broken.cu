@@ -54,7 +54,9 @@ struct Parameters {
   int first;
 };
 __constant__ float doubled = 2;
-__global__ void struct_parameters(Parameters p) { p.out[threadIdx.x] = doubled * p.in[p.first + threadIdx.x]; }
+__global__ void struct_parameters(Parameters p) {
+  p.out[threadIdx.x] = doubled * p.in[p.first + threadIdx.x];
+}
 
 template <bool kWaits>
 __global__ void copies_ahead(float* out, const float* in, int) {  // two stages of cp.async, the last short of 8 bytes
@@ -157,7 +159,9 @@ __global__ void write_beyond(float* out, const float*, int n) {
   const int t = blockIdx.x * kThreads + threadIdx.x;
   if (t <= n) out[t] = 1;
 }
-__global__ void host_pointer_in_memory(float* out, const float* const* in, int) { out[threadIdx.x] = **in; }
+__global__ void host_pointer_in_memory(float* out, const float* const* in, int) {
+  out[threadIdx.x] = **in;
+}
 __global__ void other_threads_local(float* out, const float* in, int) {
   CUDA_EMU_SHARED(const float*, pointers, [kThreads]);
   const int t = threadIdx.x;
@@ -215,7 +219,9 @@ __global__ void uninitialised_shared(float* out, const float* in, int) {
   __syncthreads();
   out[t] = tile[t];
 }
-__global__ void uninitialised_global(float* out, const float* in, int) { out[threadIdx.x] += in[threadIdx.x]; }
+__global__ void uninitialised_global(float* out, const float* in, int) {
+  out[threadIdx.x] += in[threadIdx.x];
+}
 __global__ void misaligned(float* out, const float* in, int) {
   const int t = threadIdx.x;
   if (t < 16) *reinterpret_cast<float4*>(out + 4 * t) = *reinterpret_cast<const float4*>(in + 4 * t + 1);
@@ -295,8 +301,8 @@ void run_broken_kernels() {
     const float host = 3;
     const Buffer<const float*> in(std::vector<const float*>{&host});
     const Buffer<float> out(32);
-    int error = launch(host_pointer_in_memory, 1, 32, 0, nullptr, out.data,
-                       static_cast<const float* const*>(in.data), 1);
+    int error =
+        launch(host_pointer_in_memory, 1, 32, 0, nullptr, out.data, static_cast<const float* const*>(in.data), 1);
     if (!error) error = cudaDeviceSynchronize();
     finish("host_pointer_in_memory", error, false);
   }
@@ -330,7 +336,8 @@ void run_broken_kernels() {
   run("barrier_and_shuffle", barrier_and_shuffle);
 
   run("uninitialised_shared", uninitialised_shared);
-  run("uninitialised_global", uninitialised_global, 1, kThreads, 0, 128, 128, [](size_t) { return NAN; }, false);
+  run(
+      "uninitialised_global", uninitialised_global, 1, kThreads, 0, 128, 128, [](size_t) { return NAN; }, false);
   run("misaligned", misaligned);
   run("trap", trap);
   run("empty_grid", trap, 0);

@@ -10,7 +10,9 @@ namespace {
 constexpr int kCount = 64;
 constexpr size_t kBytes = kCount * sizeof(float);
 
-__global__ void step_kernel(float* weights, const float* gradient) { weights[threadIdx.x] -= gradient[threadIdx.x]; }
+__global__ void step_kernel(float* weights, const float* gradient) {
+  weights[threadIdx.x] -= gradient[threadIdx.x];
+}
 
 struct Step {
   cudaStream_t stream = nullptr;
@@ -91,16 +93,15 @@ void run_faults() {
     if (error == cudaErrorLaunchFailure)  // the context is lost until it is reset
       sticky &= cudaGetLastError() == error && cudaGetLastError() == error && cudaDeviceSynchronize() == error;
     const std::string where = "call " + std::to_string(k) + " of " + std::to_string(calls);
-    expect(where + ": named in the report", std::string(cuda_emu_last_report()).find("injected failure of call " +
-                                                                                       std::to_string(k)) == 0);
+    expect(where + ": named in the report",
+           std::string(cuda_emu_last_report()).find("injected failure of call " + std::to_string(k)) == 0);
     cuda_emu_reset();
     expect(where + ": nothing leaks", cuda_emu_live_allocations() == 0 && cuda_emu_live_bytes() == 0);
     expect(where + ": the next step is right", right_step());
   }
   expect("every failure is an error", struck);
   expect("a lost context stays lost until the reset", sticky);
-  expect("errors are those that the calls give", errors == std::set<int>{cudaErrorMemoryAllocation, cudaErrorUnknown,
-                                                                         cudaErrorLaunchFailure,
-                                                                         cudaErrorLaunchOutOfResources,
-                                                                         cudaErrorStreamCaptureInvalidated});
+  expect("errors are those that the calls give",
+         errors == std::set<int>{cudaErrorMemoryAllocation, cudaErrorUnknown, cudaErrorLaunchFailure,
+                                 cudaErrorLaunchOutOfResources, cudaErrorStreamCaptureInvalidated});
 }

@@ -37,7 +37,9 @@ uint16_t bits(float value) {
   memcpy(&wide, &value, sizeof wide);
   return static_cast<uint16_t>(wide >> 16);
 }
-uint32_t pair(float low, float high) { return bits(low) | static_cast<uint32_t>(bits(high)) << 16; }
+uint32_t pair(float low, float high) {
+  return bits(low) | static_cast<uint32_t>(bits(high)) << 16;
+}
 
 // Exact in bfloat16; their products' sums are rounded, so that the result tells the order of the sum.
 float sample(uint32_t& state) {

@@ -20,10 +20,8 @@ void expect(const std::string& name, bool ok) {
 }
 
 int main(int argc, char** argv) {
-  const std::map<std::string, void (*)()> groups{{"broken", run_broken_kernels},
-                                                 {"fragments", run_fragments},
-                                                 {"streams", run_streams},
-                                                 {"faults", run_faults}};
+  const std::map<std::string, void (*)()> groups{
+      {"broken", run_broken_kernels}, {"fragments", run_fragments}, {"streams", run_streams}, {"faults", run_faults}};
   const auto group = argc == 5 ? groups.find(argv[1]) : groups.end();
   if (group == groups.end()) {
     fprintf(stderr, "usage: cuda_emu_checks broken|fragments|streams|faults ORDER SEED LAZY\n");

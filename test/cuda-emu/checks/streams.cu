@@ -151,8 +151,7 @@ void check_graphs(Fixture& f) {
   expect("graph: and invalidates it", cudaStreamEndCapture(f.first, &graph) == cudaErrorStreamCaptureInvalidated);
   cudaStreamBeginCapture(f.first, cudaStreamCaptureModeThreadLocal);
   void* memory;
-  expect("graph: cudaMalloc during a capture is refused",
-         cudaMalloc(&memory, 16) == cudaErrorStreamCaptureUnsupported);
+  expect("graph: cudaMalloc during a capture is refused", cudaMalloc(&memory, 16) == cudaErrorStreamCaptureUnsupported);
   cudaStreamEndCapture(f.first, &graph);
   cudaStreamBeginCapture(f.first, cudaStreamCaptureModeThreadLocal);
   f.add_to_values(1);
@@ -202,7 +201,8 @@ void check_arguments(Fixture& f) {
   expect("programmatic serialization is accepted",
          cudaLaunchKernelEx(&config, add, f.values.data, 1.0f) == cudaSuccess);
   attribute.id = cudaLaunchAttributeCooperative;
-  expect("cooperative launches are not", cudaLaunchKernelEx(&config, add, f.values.data, 1.0f) == cudaErrorNotSupported);
+  expect("cooperative launches are not",
+         cudaLaunchKernelEx(&config, add, f.values.data, 1.0f) == cudaErrorNotSupported);
 
   cudaStreamSynchronize(f.first);
   float host[kCount];
