@@ -61,6 +61,7 @@ bool release(int id) {
     join(threads.data(), static_cast<unsigned>(threads.size()));
   }
   barrier = Barrier();
+  device.barriers_in_use &= ~(1u << id);
   return true;
 }
 
@@ -77,6 +78,7 @@ void begin_block_order() {
   if (clocks.in_warp.size() < size_t{device.threads} * kWarp) clocks.in_warp.resize(size_t{device.threads} * kWarp);
   if (clocks.any) reset_clocks();
   for (Barrier& barrier : device.barriers) barrier = Barrier();
+  device.barriers_in_use = 0;
 }
 
 void join(const unsigned* threads, unsigned count) {
@@ -99,11 +101,11 @@ void join(const unsigned* threads, unsigned count) {
 }
 
 void release_barriers_after_exit() {
-  for (unsigned id = 0; id < kNamedBarriers; ++id)
-    if (device.barriers[id].arrived) release(static_cast<int>(id));
+  for (unsigned left = device.barriers_in_use; left; left &= left - 1) release(__builtin_ctz(left));
 }
 
 int barrier(int id, int threads, int predicate, Combine combine, Site site) {
+  const InExecutor section;
   Lane& lane = *current;
   if (threads == static_cast<int>(device.threads)) threads = -1;
   Barrier& barrier = device.barriers[id];
@@ -117,6 +119,7 @@ int barrier(int id, int threads, int predicate, Combine combine, Site site) {
               barrier.site.file, barrier.site.line, site.file, site.line);
   }
   ++barrier.arrived;
+  device.barriers_in_use |= 1u << id;
   barrier.votes += predicate != 0;
   set_waiting(lane, kAtBarrier);
   lane.barrier = id;

@@ -39,6 +39,7 @@ INLINE bool same_thread(const Access& a, const Access& b) {
 
 __attribute__((noinline, cold)) void report_race(const Access& earlier, bool earlier_writes, const Access& access,
                                                  bool writes, uintptr_t address) {
+  const InExecutor section;
   const uint32_t pcs[] = {access.pc, earlier.pc};
   if (!first_of(kRace, cudaErrorLaunchFailure, uint64_t{std::min(pcs[0], pcs[1])} << 32 | std::max(pcs[0], pcs[1])))
     return;
@@ -54,6 +55,7 @@ __attribute__((noinline, cold)) void report_race(const Access& earlier, bool ear
 }
 
 __attribute__((noinline, cold)) void report_uninitialised(bool shared, uint32_t pc) {
+  const InExecutor section;
   if (!first_of(kUninitialised, cudaErrorLaunchFailure, uint64_t{pc} << 32 | 0xffffffffu)) return;
   report(kUninitialised, cudaErrorLaunchFailure,
          std::string("read of uninitialised ") + (shared ? "shared" : "global") + " memory at " + source_line(pc));
@@ -140,6 +142,7 @@ INLINE void touch_range(Cell* cells, uint8_t* written, size_t offset, size_t byt
 
 [[noreturn]] __attribute__((noinline, cold)) void fail_shared(size_t offset, size_t bytes, const char* what,
                                                               uint32_t pc) {
+  const InExecutor section;
   std::string near;
   for (const SharedVariable& v : device.variables)
     if (offset + 64 >= v.offset && offset < v.offset + v.bytes + 64)
@@ -153,6 +156,7 @@ INLINE void touch_range(Cell* cells, uint8_t* written, size_t offset, size_t byt
 
 [[noreturn]] __attribute__((noinline, cold)) void fail_global(uintptr_t address, size_t bytes, const Allocation* owner,
                                                               const char* what, uint32_t pc) {
+  const InExecutor section;
   if (owner && !owner->live)
     fail_kind(kBounds, cudaErrorIllegalAddress, "global-memory %s of freed memory at %s", what,
               source_line(pc).c_str());
@@ -174,8 +178,9 @@ bool in_shared_variable(size_t offset, size_t bytes) {
 
 // Neither shared nor device memory: parameters, __constant__ and __device__ variables, pinned memory; or a mistake.
 void check_elsewhere(uintptr_t address, int flags, const char* what, uint32_t pc) {
-  if (address - module_low < module_high - module_low) return;
+  const InExecutor section;
   if (address - reinterpret_cast<uintptr_t>(device.body) < device.body->bytes && !(flags & kWrite)) return;
+  if (address - module_low < module_high - module_low) return;
   if (is_pinned(address)) return;
   if (address - reinterpret_cast<uintptr_t>(device.stacks) < kStackBytes * kMaxThreads)
     fail_kind(kBounds, cudaErrorIllegalAddress, "%s of another thread's local memory at %s", what,
@@ -215,6 +220,7 @@ void check_access(uintptr_t address, size_t bytes, int flags, uint32_t pc) {
 }
 
 void atomic_begin(const void* address, size_t bytes, Site) {
+  const InExecutor section;
   if (!current) return;
   const uintptr_t at = reinterpret_cast<uintptr_t>(address);
   if (at - reinterpret_cast<uintptr_t>(current->stack) < kStackBytes) return;

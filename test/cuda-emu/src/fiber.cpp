@@ -53,6 +53,7 @@ cuda_emu_switch:
 namespace cuda_emu {
 
 __thread Lane* current __attribute__((tls_model("initial-exec"))) = nullptr;
+__thread Lane* checking __attribute__((tls_model("initial-exec"))) = nullptr;
 
 namespace {
 
@@ -92,7 +93,7 @@ void enter(Lane& first) {
   if (__sanitizer_start_switch_fiber) __sanitizer_start_switch_fiber(&host.asan_stack, first.stack, kStackBytes);
   cuda_emu_switch(&host.stack_pointer, first.stack_pointer);
   if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(host.asan_stack, nullptr, nullptr);
-  current = nullptr;
+  current = checking = nullptr;
 }
 
 void leave_to(Lane* next, bool finished) {
@@ -120,7 +121,9 @@ void prepare_host_stack() {
 
 extern "C" void cuda_emu_fiber_start() {
   if (__sanitizer_finish_switch_fiber) __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+  cuda_emu::checking = cuda_emu::current;
   cuda_emu::device.body->run();
+  cuda_emu::checking = nullptr;
   cuda_emu::finish_lane();
   __builtin_unreachable();
 }

@@ -10,7 +10,7 @@ using namespace cuda_emu;
 namespace {
 
 inline void access(const void* address, size_t bytes, int flags, const void* pc) {
-  const Lane* lane = current;
+  const Lane* lane = checking;
   if (!lane) return;
   const uintptr_t at = reinterpret_cast<uintptr_t>(address);
   if (at - reinterpret_cast<uintptr_t>(lane->stack) < kStackBytes) return;
@@ -128,7 +128,7 @@ HOOK void __tsan_atomic_thread_fence(int) {
 }
 HOOK void __tsan_atomic_signal_fence(int) {}
 
-// -fsanitize=alignment,bounds. The layouts are the compiler's.
+// -fsanitize=alignment,bounds. The layouts of their data are the compiler's.
 struct UbsanPlace {
   const char* file;
   uint32_t line, column;
@@ -138,25 +138,25 @@ struct UbsanMismatch {
   const void* type;
   uint8_t log_alignment, kind;
 };
-static void fail_anywhere(Kind kind, int cuda_error, const std::string& text) {
+static void fail_anywhere(Kind kind, int cuda_error, const UbsanPlace& place, const char* what, int64_t number) {
+  if (current && !checking) return;  // not the kernel's code
+  const InExecutor section;
+  const std::string text =
+      std::string(what) + " " + std::to_string(number) + " at " + place.file + ":" + std::to_string(place.line);
   if (current) fail_kind(kind, cuda_error, "%s", text.c_str());
   report(kind, cuda_error, text);
 }
 HOOK void __ubsan_handle_type_mismatch_v1(UbsanMismatch* data, uintptr_t address) {
-  const std::string place = std::string(data->place.file) + ":" + std::to_string(data->place.line);
-  if (!address) return fail_anywhere(kBounds, cudaErrorIllegalAddress, "access through a null pointer at " + place);
+  if (!address) return fail_anywhere(kBounds, cudaErrorIllegalAddress, data->place, "access through a null pointer", 0);
   const uintptr_t alignment = uintptr_t{1} << data->log_alignment;
-  fail_anywhere(kMisaligned, cudaErrorMisalignedAddress,
-                "misaligned access at " + place + ": address % " + std::to_string(alignment) + " = " +
-                    std::to_string(address & (alignment - 1)));
+  fail_anywhere(kMisaligned, cudaErrorMisalignedAddress, data->place, "misaligned access: address modulo alignment is",
+                static_cast<int64_t>(address & (alignment - 1)));
 }
 HOOK void __ubsan_handle_type_mismatch_v1_abort(UbsanMismatch* data, uintptr_t address) {
   __ubsan_handle_type_mismatch_v1(data, address);
 }
 HOOK void __ubsan_handle_out_of_bounds(UbsanPlace* place, uintptr_t index) {
-  fail_anywhere(kBounds, cudaErrorIllegalAddress,
-                "array index " + std::to_string(static_cast<int64_t>(index)) + " out of bounds at " + place->file +
-                    ":" + std::to_string(place->line));
+  fail_anywhere(kBounds, cudaErrorIllegalAddress, *place, "out-of-bounds array index", static_cast<int64_t>(index));
 }
 HOOK void __ubsan_handle_out_of_bounds_abort(UbsanPlace* place, uintptr_t index) {
   __ubsan_handle_out_of_bounds(place, index);

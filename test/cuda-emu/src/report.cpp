@@ -82,7 +82,7 @@ void find_module() {
 }
 
 std::string source_line(uint32_t pc) {
-  if (!pc) return "?";
+  if (!pc) return "its thread's exit";  // copies that were not waited for
   const uintptr_t address = module_low + pc - 1;
   Dl_info info{};
   if (!dladdr(reinterpret_cast<void*>(address), &info) || !info.dli_fname) return "?";
@@ -135,6 +135,7 @@ bool first_of(Kind kind, int cuda_error, uint64_t key) {
 }
 
 void report(Kind kind, int cuda_error, const std::string& text) {
+  const InExecutor section;
   ++counts[kind];
   if (!sticky_error) sticky_error = cuda_error;
   last_report = text;
@@ -146,6 +147,7 @@ void report(Kind kind, int cuda_error, const std::string& text) {
 }
 
 void fail(int cuda_error, const char* format, ...) {
+  const InExecutor section;
   char text[1200];
   va_list arguments;
   va_start(arguments, format);
@@ -156,6 +158,7 @@ void fail(int cuda_error, const char* format, ...) {
 }
 
 void fail_kind(Kind kind, int cuda_error, const char* format, ...) {
+  const InExecutor section;
   char text[1200];
   va_list arguments;
   va_start(arguments, format);

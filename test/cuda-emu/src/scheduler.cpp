@@ -11,6 +11,7 @@
 #include "barrier.h"
 #include "checker.h"
 #include "fiber.h"
+#include "heap.h"
 #include "report.h"
 #include "shared_memory.h"
 #include "warp.h"
@@ -145,6 +146,7 @@ void allocate_once() {
   device.shared_written = static_cast<uint8_t*>(map(kSharedCapacity / 4 + 64));
   device.shared_cells = static_cast<Cell*>(map(kSharedCapacity / 4 * kCellBytes));
   device.stacks = static_cast<char*>(map(kStackBytes * kMaxThreads));
+  for (unsigned i = 0; i < kMaxThreads; ++i) mprotect(device.stacks + i * kStackBytes, kPage, PROT_NONE);  // overflow
 }
 
 }  // namespace

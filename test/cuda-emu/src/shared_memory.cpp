@@ -41,6 +41,7 @@ void begin_block_shared() {
 }
 
 void* shared_static(const void* key, size_t bytes, size_t align, Site site) {
+  const InExecutor section;
   for (const SharedVariable& variable : device.variables)
     if (variable.key == key) return device.shared + variable.offset;
   align = std::max<size_t>(align, 16);
@@ -62,6 +63,7 @@ void* shared_static(const void* key, size_t bytes, size_t align, Site site) {
 }
 
 void* shared_dynamic(size_t, Site site) {
+  const InExecutor section;
   if (!device.dynamic_bytes)
     fail_kind(kBounds, cudaErrorIllegalAddress, "%s:%d uses dynamic shared memory, but the launch gives none",
               site.file, site.line);
@@ -69,6 +71,7 @@ void* shared_dynamic(size_t, Site site) {
 }
 
 void cp_async_push(void* target, const void* source, int bytes, int source_bytes, Site site) {
+  const InExecutor section;
   const size_t offset = shared_offset(target);
   if (offset >= kSharedCapacity)
     fail_kind(kBounds, cudaErrorIllegalAddress, "cp.async at %s:%d: the target is not shared memory", site.file,
@@ -90,6 +93,7 @@ void cp_async_commit() {
 }
 
 void cp_async_wait(int pending_groups, Site) {
+  const InExecutor section;
   Lane& lane = *current;
   const size_t groups = lane.copy_groups.size(), pending = static_cast<size_t>(std::max(pending_groups, 0));
   if (groups <= pending) return;

@@ -108,6 +108,7 @@ struct Device {
   unsigned threads = 0, warps = 0, alive = 0;
   unsigned warp_alive[kMaxWarps], warp_waiting[kMaxWarps], warp_ready[kMaxWarps];
   Barrier barriers[kNamedBarriers];
+  unsigned barriers_in_use = 0;  // a bit each
 
   // shared memory
   char* shared = nullptr;
@@ -120,6 +121,16 @@ struct Device {
 extern Device device;
 // The lane that this OS thread runs, null in host code.
 extern __thread Lane* current __attribute__((tls_model("initial-exec")));
+// The same while it is in the kernel's own code, null in the executor's: the linker may have given the executor checked
+// copies of the standard library's templates.
+extern __thread Lane* checking __attribute__((tls_model("initial-exec")));
+
+// For every function that kernels call and that is more than arithmetic.
+struct InExecutor {
+  Lane* const before = checking;
+  InExecutor() { checking = nullptr; }
+  ~InExecutor() { checking = before; }
+};
 
 void run_kernel(const cudaLaunchConfig_t& launch, const void* function, Body& body);
 

@@ -28,19 +28,17 @@ void check_same(const Lane& first, const Lane& lane) {
               lane.site.line, lane.mask);
 }
 
-bool try_complete(unsigned warp, unsigned mask) {
-  const unsigned participants = mask & device.warp_alive[warp];
-  if (!participants || (participants & ~device.warp_waiting[warp])) return false;
+__attribute__((noinline)) bool complete(unsigned warp, unsigned mask, unsigned participants) {
   Lane* lanes = &device.lanes[warp * kWarp];
   const Lane& first = lanes[__builtin_ctz(participants)];
   void* payload[kWarp];
-  bool same_mask = true;
-  each_lane(participants, [&](unsigned l) { same_mask &= lanes[l].mask == mask; });
-  if (!same_mask) return false;
-  each_lane(participants, [&](unsigned l) {
-    check_same(first, lanes[l]);
-    payload[l] = lanes[l].payload;
-  });
+  for (unsigned left = participants; left; left &= left - 1) {
+    const unsigned l = static_cast<unsigned>(__builtin_ctz(left));
+    const Lane& lane = lanes[l];
+    if (lane.mask != mask) return false;
+    if (lane.operation != first.operation || lane.site.line != first.site.line) check_same(first, lane);
+    payload[l] = lane.payload;
+  }
   first.operation->run(payload, participants);
   device.warp_waiting[warp] &= ~participants;
   device.warp_ready[warp] |= participants;
@@ -52,6 +50,13 @@ bool try_complete(unsigned warp, unsigned mask) {
   });
   if (first.operation->orders) join(threads, count);
   return true;
+}
+
+// False, and cheaply, until the last lane of the mask has come.
+inline bool try_complete(unsigned warp, unsigned mask) {
+  const unsigned participants = mask & device.warp_alive[warp];
+  if (!participants || (participants & ~device.warp_waiting[warp])) return false;
+  return complete(warp, mask, participants);
 }
 
 struct Shuffle {
@@ -86,7 +91,11 @@ void run_shuffle(void** payload, unsigned participants) {
       fail_kind(kDivergence, cudaErrorLaunchFailure,
                 "shuffle at %s:%d: lane %u reads lane %d, which does not take part (lanes 0x%08x do)", s.site.file,
                 s.site.line, lane, source, participants);
-    memcpy(s.out, static_cast<Shuffle*>(payload[source])->in, s.bytes);
+    const void* in = static_cast<Shuffle*>(payload[source])->in;
+    if (s.bytes == 4)
+      memcpy(s.out, in, 4);  // by far the most: a size known here spares a call
+    else
+      memcpy(s.out, in, s.bytes);
   });
 }
 
@@ -152,6 +161,7 @@ void complete_collectives_after_exit(unsigned warp) {
 }
 
 unsigned collective(const WarpOperation& operation, unsigned mask, void* payload, Site site) {
+  const InExecutor section;
   Lane& lane = *current;
   if (!(mask >> lane.lane & 1))
     fail_kind(kDivergence, cudaErrorLaunchFailure, "%s at %s:%d: lane %u calls it but is not in mask 0x%08x",

@@ -30,6 +30,11 @@ CUDA_EMU_EXPORT const char* cuda_emu_last_report(void);
 CUDA_EMU_EXPORT void cuda_emu_reset(void);
 
 // The k-th fallible API call from now (1: the next) fails without acting; 0 disarms. Starts the count of calls.
+// Fallible are allocation (cudaErrorMemoryAllocation), launches (cudaErrorLaunchOutOfResources), creation of streams,
+// events and pools, attributes, records and waits (cudaErrorUnknown), cudaStreamEndCapture (the capture is lost);
+// copies, memsets, frees, synchronisation and polling give cudaErrorLaunchFailure and poison the context. Not counted:
+// what only asks (errors, properties, attributes), and destruction. A free that fails has freed: the context's memory
+// is lost.
 CUDA_EMU_EXPORT void cuda_emu_fail_call(int64_t k);
 // Fallible API calls since the last cuda_emu_fail_call.
 CUDA_EMU_EXPORT int64_t cuda_emu_calls(void);
