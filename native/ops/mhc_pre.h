@@ -30,6 +30,19 @@ struct CoefficientOptions {
   }
 };
 
+// The sizes of the projection on a GPU: phi as three bfloat16 terms, padded to chunks of 32 columns and tiles of 8
+// rows, and the partial sums of ordered ranges of columns. Nothing but the scratch's size depends on the number of
+// tokens.
+struct ProjectionShape {
+  int64_t tokens, n, channels;
+  int64_t chunks() const { return (channels + 31) / 32; }
+  int64_t splits() const { return channels <= 512 ? 1 : channels > 16 * 512 ? 16 : (channels + 511) / 512; }
+  int64_t chunks_per_split() const { return (chunks() + splits() - 1) / splits(); }
+  int64_t row_tiles() const { return (n * n + 2 * n + 7) / 8; }
+  int64_t packed_bytes() const { return checked_product({chunks(), n, 2 * 3, row_tiles(), 256}); }
+  int64_t scratch_bytes() const { return packed_bytes() + checked_product({4, splits(), tokens, row_tiles() * 8 + 1}); }
+};
+
 struct MhcPreForwardArgs {
   static constexpr const char* kName = "mhcPre";
   View x, phi, alpha, bias, input, pre;
@@ -43,6 +56,7 @@ struct MhcPreForwardArgs {
   int64_t coefficients() const { return head() ? n : n * n + 2 * n; }
   // phi, packed; lines padded to the widest vector.
   int64_t scratch_bytes() const { return checked_product({n * channels, coefficients() + 64, 4}) + 64; }
+  int64_t cuda_scratch_bytes() const { return ProjectionShape{tokens, n, channels}.scratch_bytes(); }
 
   template <class F>
   void fields(F&& field) {
