@@ -47,7 +47,7 @@ class Context {
   int max_shared = 0;  // bytes a block may ask for
   cudaStream_t compute = nullptr;
   cudaStream_t priority = nullptr;  // copies of results to the host, beside the next kernels
-  void* blas = nullptr;             // cublasHandle_t, where cuBLAS was found
+  void* blas = nullptr;             // of cublas.cpp, where cuBLAS was found
 
  private:
   struct Pinned {

@@ -20,6 +20,12 @@ inline void copy_async_wait(CUDA_EMU_SITE) {
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CUDA_EMU_SITE) {
   cuda_emu::mma_m16n8k16_bf16(d, a, b, d, cuda_emu_site);
 }
+template <bool Transposed>
+inline void load_matrices(uint32_t (&d)[4], const void* row, CUDA_EMU_SITE) {
+  const uint4 loaded = *static_cast<const uint4*>(row);
+  const uint32_t words[4] = {loaded.x, loaded.y, loaded.z, loaded.w};
+  cuda_emu::ldmatrix(d, words, 4, Transposed, cuda_emu_site);
+}
 
 #else
 
@@ -46,6 +52,21 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// Four 8 x 8 matrices of 16-bit elements from shared memory. Lane 8 j + r gives the address of row r of matrix j, and
+// with g and q as above receives of matrix j the pair (g, 2q..), or where transposed (2q.., g).
+template <bool Transposed>
+__device__ __forceinline__ void load_matrices(uint32_t (&d)[4], const void* row) {
+  if constexpr (Transposed)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(shared_address(row))
+                 : "memory");
 }
 
 #endif

@@ -56,6 +56,7 @@ struct ColumnSumArgs {
   // The cut depends on the size alone: at least 64 rows each, at most 64 partial sums.
   int64_t parts() const { return rows < 64 ? 1 : rows >= 64 * 64 ? 64 : rows / 64; }
   int64_t scratch_bytes() const { return 4 * parts() * columns; }
+  int64_t cuda_scratch_bytes() const { return scratch_bytes(); }
 };
 
 }  // namespace birkhoff

@@ -1,0 +1,148 @@
+// c = op(a) op(b) where an operand is float32, by float32 multiply-adds: a sum of k products errs by at most k steps of
+// 2^-24, infinities and subnormal numbers keep their meaning. A bfloat16 operand is widened as it is loaded.
+#include "cuda/gemm_tile.h"
+
+namespace birkhoff::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kSlice = 16;
+constexpr int kPad = 4;  // floats: rows of the tile keep their 16-byte boundaries
+
+// One operand of one matrix, seen as [span, depth]; span is m or n, depth is k.
+template <class T>
+struct Operand {
+  const T* data;
+  int64_t span_end, depth_end;
+  bool depth_inner;  // neighbours in memory are neighbours in depth
+  bool vector;       // rows begin where four elements can be loaded at once
+};
+
+__device__ __forceinline__ void load4(const float* p, float (&v)[4]) {
+  const float4 x = *reinterpret_cast<const float4*>(p);
+  v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
+}
+__device__ __forceinline__ void load4(const bfloat16* p, float (&v)[4]) {
+  const uint2 x = *reinterpret_cast<const uint2*>(p);
+  v[0] = low_half(x.x), v[1] = high_half(x.x), v[2] = low_half(x.y), v[3] = high_half(x.y);
+}
+
+// Where the calling thread's i-th group of four stands in a tile.
+template <int Tile>
+__device__ __forceinline__ void group_at(bool depth_inner, int i, int& span, int& depth) {
+  const int group = static_cast<int>(threadIdx.x) + i * kThreads;
+  span = depth_inner ? group / (kSlice / 4) : group % (Tile / 4) * 4;
+  depth = depth_inner ? group % (kSlice / 4) * 4 : group / (Tile / 4);
+}
+
+// The calling thread's part of a tile, into registers: zeros outside.
+template <int Tile, class T>
+__device__ __forceinline__ void fetch(float (&v)[Tile / 64][4], const Operand<T>& from, int64_t span0, int64_t depth0) {
+#pragma unroll
+  for (int i = 0; i < Tile / 64; ++i) {
+    int span, depth;
+    group_at<Tile>(from.depth_inner, i, span, depth);
+    const int64_t outer = from.depth_inner ? span0 + span : depth0 + depth;
+    const int64_t inner = from.depth_inner ? depth0 + depth : span0 + span;
+    const int64_t outer_end = from.depth_inner ? from.span_end : from.depth_end;
+    const int64_t inner_end = from.depth_inner ? from.depth_end : from.span_end;
+    const T* source = from.data + outer * inner_end + inner;
+    if (from.vector && outer < outer_end && inner < inner_end) {
+      load4(source, v[i]);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) v[i][e] = outer < outer_end && inner + e < inner_end ? to_float(source[e]) : 0.0f;
+    }
+  }
+}
+
+template <int Tile>
+using Slice = float[kSlice][Tile + kPad];  // [depth][span]
+
+template <int Tile>
+__device__ __forceinline__ void place(Slice<Tile>& tile, const float (&v)[Tile / 64][4], bool depth_inner) {
+#pragma unroll
+  for (int i = 0; i < Tile / 64; ++i) {
+    int span, depth;
+    group_at<Tile>(depth_inner, i, span, depth);
+    if (depth_inner) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) tile[depth + e][span] = v[i][e];
+    } else {
+      *reinterpret_cast<float4*>(&tile[depth][span]) = make_float4(v[i][0], v[i][1], v[i][2], v[i][3]);
+    }
+  }
+}
+
+// A thread computes Tile / 64 by Tile / 64 squares of 4 x 4, 64 apart.
+template <class TA, class TB, int Tile>
+__global__ void __launch_bounds__(kThreads, 2) gemm_float32_kernel(const Gemm g, bool vector_a, bool vector_b) {
+  constexpr int squares = Tile / 64, width = 4 * squares;
+  BIRKHOFF_SHARED_ALIGNED(16, float, left, [2][kSlice][Tile + kPad]);
+  BIRKHOFF_SHARED_ALIGNED(16, float, right, [2][kSlice][Tile + kPad]);
+  int64_t row0, column0;
+  tile_origin(g, Tile, row0, column0);
+  const int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
+  const int64_t steps = (g.k + kSlice - 1) / kSlice;
+  for (int64_t matrix = blockIdx.y; matrix < g.batch; matrix += gridDim.y) {
+    const Operand<TA> a{static_cast<const TA*>(g.a) + matrix * g.a_stride, g.m, g.k, !g.transpose_a, vector_a};
+    const Operand<TB> b{static_cast<const TB*>(g.b) + matrix * g.b_stride, g.n, g.k, g.transpose_b, vector_b};
+    float sums[width][width] = {};
+    float next_a[squares][4], next_b[squares][4];
+    fetch<Tile>(next_a, a, row0, 0);
+    fetch<Tile>(next_b, b, column0, 0);
+    for (int64_t step = 0; step < steps; ++step) {
+      auto& slice_a = left[step % 2];
+      auto& slice_b = right[step % 2];
+      place<Tile>(slice_a, next_a, a.depth_inner);
+      place<Tile>(slice_b, next_b, b.depth_inner);
+      __syncthreads();  // one barrier a step: the other slice is free once all have come here
+      if (step + 1 < steps) {
+        fetch<Tile>(next_a, a, row0, (step + 1) * kSlice);
+        fetch<Tile>(next_b, b, column0, (step + 1) * kSlice);
+      }
+#pragma unroll
+      for (int depth = 0; depth < kSlice; ++depth) {
+        float x[squares][4], y[squares][4];
+#pragma unroll
+        for (int s = 0; s < squares; ++s)
+          load4(&slice_a[depth][64 * s + row], x[s]), load4(&slice_b[depth][64 * s + column], y[s]);
+#pragma unroll
+        for (int i = 0; i < width; ++i)
+#pragma unroll
+          for (int j = 0; j < width; ++j) sums[i][j] = vfma(x[i / 4][i % 4], y[j / 4][j % 4], sums[i][j]);
+      }
+    }
+    __syncthreads();  // before the next matrix overwrites what a slower warp still reads
+#pragma unroll
+    for (int i = 0; i < width; ++i)
+#pragma unroll
+      for (int j = 0; j < width; j += 2)
+        store_pair(g, matrix * g.c_stride, row0 + i / 4 * 64 + row + i % 4, column0 + j / 4 * 64 + column + j % 4,
+                   sums[i][j], sums[i][j + 1]);
+  }
+}
+
+bool vector_rows(const void* data, int64_t inner, int64_t stride) {
+  return aligned16(data) && inner % 4 == 0 && stride % 4 == 0;
+}
+
+}  // namespace
+
+void float32_gemm(const Gemm& g) {
+  const bool vector_a = vector_rows(g.a, g.transpose_a ? g.m : g.k, g.a_stride);
+  const bool vector_b = vector_rows(g.b, g.transpose_b ? g.k : g.n, g.b_stride);
+  with_float_type(g.a_type, [&](auto* a) {
+    with_float_type(g.b_type, [&](auto* b) {
+      using A = std::remove_pointer_t<decltype(a)>;
+      using B = std::remove_pointer_t<decltype(b)>;
+      if constexpr (std::is_same_v<A, float> || std::is_same_v<B, float>)
+        with_bool(wants_large_tiles(g), [&](auto large) {
+          constexpr int tile = large() ? 128 : 64;
+          launch(gemm_float32_kernel<A, B, tile>, tile_grid(g, tile), kThreads, 0, g, vector_a, vector_b);
+        });
+    });
+  });
+}
+
+}  // namespace birkhoff::cuda
