@@ -74,6 +74,6 @@ export function synchronize(device?: string): Promise<void> {
 }
 
 /** What the addon found on this machine: SIMD level, GEMM libraries of CPU and GPU, threads in use, cores. */
-export function systemInfo(): { simd: string; gemm: string; cudaGemm: string; threads: number; cores: number } {
+export function systemInfo(): { simd: string; gemm: string; gpuGemm: string; threads: number; cores: number } {
   return native.info();
 }

@@ -28,7 +28,7 @@ export interface Native {
   // Runtime.
   setErrorFactory(factory: (code: string, message: string) => Error): void;
   devices(): { name: string; available: boolean; description: string; reason?: string }[];
-  info(): { simd: string; gemm: string; cudaGemm: string; threads: number; cores: number };
+  info(): { simd: string; gemm: string; gpuGemm: string; threads: number; cores: number };
   setThreads(count: number): void;
   setMemoryBudget(bytes: number): void;
   memory(): { tensors: number; bytes: number; peakBytes: number; reservedBytes: number };

@@ -68,7 +68,7 @@ Napi::Value info_of_build(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result["simd"] = cpu::simd_name();
   result["gemm"] = cpu::gemm_name();
-  result["cudaGemm"] = cuda::gemm_name();
+  result["gpuGemm"] = cuda::gemm_name();
   result["threads"] = cpu::threads();
   result["cores"] = static_cast<int>(std::thread::hardware_concurrency());
   return result;

@@ -59,11 +59,14 @@ Context::Context(int index) : index(index) {
     check(cudaDeviceGetDefaultMemPool(&pool_, index), "cudaDeviceGetDefaultMemPool");
     uint64_t keep = 0;
     check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
+    check(cudaMallocHost(reinterpret_cast<void**>(&faults_), 2 * sizeof(IndexFault)), "cudaMallocHost");
+    for (int op = 0; op < 2; ++op) faults_[op] = {~0ull, 0};
     open_gemm(*this);
     reader_ = std::thread([this] { read_loop(); });
   } catch (...) {
     // The destructor does not run.
     close_gemm(*this);
+    if (faults_) cudaFreeHost(faults_);
     for (cudaStream_t stream : {compute, priority, memory_})
       if (stream) cudaStreamDestroy(stream);
     throw;
@@ -75,6 +78,7 @@ Context::~Context() {
   stop_reader();
   cudaSetDevice(index);
   close_gemm(*this);
+  cudaFreeHost(faults_);
   for (Pinned& buffer : pinned_) {
     cudaFreeHost(buffer.data);
     cudaEventDestroy(buffer.ready);
@@ -230,6 +234,7 @@ void Context::read_loop() noexcept {
     std::exception_ptr error;
     try {
       check(cudaEventSynchronize(read.staged.ready), "waiting for the device");
+      throw_index_fault();
       std::memcpy(read.target, read.staged.data, read.bytes);
     } catch (...) {
       error = std::current_exception();
@@ -249,6 +254,18 @@ void Context::stop_reader() {
   }
   read_ready_.notify_all();
   if (reader_.joinable()) reader_.join();
+}
+
+void Context::throw_index_fault() {
+  constexpr const char* kArguments[] = {"embedding: indices", "crossEntropy: targets"};
+  for (int op = 0; op < 2; ++op) {
+    if (faults_[op].first == ~0ull) continue;
+    const auto value = static_cast<int32_t>(faults_[op].first);
+    const std::string message = std::string(kArguments[op]) + "[" + std::to_string(faults_[op].first >> 32) + "] is " +
+                                std::to_string(value) + ", want 0 to " + std::to_string(faults_[op].count - 1);
+    faults_[op] = {~0ull, 0};
+    throw Error(kRangeError, message);
+  }
 }
 
 void Context::synchronize() {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/stream.h"
+#include "cuda/index_fault.h"
 
 namespace birkhoff::cuda {
 
@@ -40,6 +41,8 @@ class Context {
   void copy_to_host(void* target, const void* source, size_t bytes, Completion done);
   std::function<void()> record(std::shared_ptr<const Work> work);
   void synchronize();
+  // Where kernels report an index out of range of one op; thrown by the next read.
+  IndexFault* index_fault(IndexedOp op) const { return faults_ + static_cast<int>(op); }
   void stop_reader();
 
   const int index;
@@ -72,6 +75,8 @@ class Context {
 
   cudaStream_t memory_ = nullptr;  // allocations: never the stream that a graph is recorded from
   cudaMemPool_t pool_ = nullptr;
+  IndexFault* faults_ = nullptr;  // pinned, one per IndexedOp
+  void throw_index_fault();
   bool recording_ = false;  // dispatch thread only
 
   std::mutex pinned_mutex_;

@@ -28,6 +28,7 @@ struct CrossEntropyForwardArgs {
     require_size(kName, "logSumExp", log_sum_exp, {tokens}), require_size(kName, "loss", loss, {1});
   }
   int64_t scratch_bytes() const { return 4 * tokens; }  // the loss of each token
+  int64_t cuda_scratch_bytes() const { return scratch_bytes(); }
 };
 
 struct CrossEntropyBackwardArgs {

@@ -43,6 +43,8 @@ struct EmbeddingBackwardArgs {
     require_size(kName, "gradOut", grad_out, {tokens, channels});
     require_size(kName, "gradWeight", grad_weight, {vocabulary, channels});
   }
+  // Per token the next one with the same index, and whether it is the first.
+  int64_t cuda_scratch_bytes() const { return grad_weight.size ? 8 * tokens : 0; }
   // Per row of the table its first token, per token the next one with the same index.
   int64_t scratch_bytes() const { return grad_weight.size ? 4 * (vocabulary + tokens) : 0; }
 };

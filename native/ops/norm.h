@@ -67,6 +67,7 @@ struct NormBackwardArgs {
     require_dtype(op, "mean", mean, DType::kFloat32), require_optional_size(op, "mean", mean, {rows});
     require_dtype(op, "inverse", inverse, DType::kFloat32), require_size(op, "inverse", inverse, {rows});
   }
+  int64_t cuda_scratch_bytes() const { return checked_product({2 * 32, channels, 4}); }
   // weight as float32, then [pieces, 2, channels] partial sums
   int64_t scratch_bytes() const { return checked_product({2 * 32 + 1, channels, 4}); }
 };

@@ -199,7 +199,8 @@ function attempt(name: string, args: readonly unknown[]): void {
 async function main(): Promise<void> {
   const calls = recordCalls();
   for (const [name, args] of Object.entries(runtimeCalls)) if (!calls.has(name)) calls.set(name, [args]);
-  const missing = Object.keys(functions).filter((name) => !calls.has(name));
+  const exported = Object.keys(functions).filter((name) => typeof functions[name] === "function");
+  const missing = exported.filter((name) => !calls.has(name));
   if (missing.length > 0) throw new Error(`no valid call known of ${missing.join(", ")}`);
   reset();
   for (const [name, templates] of calls) {
