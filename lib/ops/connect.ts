@@ -52,10 +52,10 @@ export function connect(
 }
 
 /**
- * Connections one after the other: x ← connect(x, …) for each, with the same bits, and the same gradients, in less time.
+ * Connections one after the other: x ← connect(x, …) for each, with the same bits and the same gradients.
  *
- * Between two branches the exit of a connection and the entry of the next are one pass over the streams (the seam), so the
- * streams between them are written once and not read back. Without gradients they are freed as the chain passes on.
+ * Between two branches the exit of a connection and the entry of the next are one kernel (the seam), which need not read the
+ * streams between them back from memory. Without gradients these streams are freed as the chain passes on.
  *
  * @param x            [..., n, C] float32 or bfloat16, n = 1, 2, 4 or 8, C ≥ 1
  * @param connections  at least one; parameters, branch and options as for `connect`, each with options of its own
