@@ -14,9 +14,11 @@ struct IndexFault {
   unsigned long long count;  // of valid indices
 };
 
+#if defined(__CUDACC__) || defined(BIRKHOFF_CUDA_EMULATED)
 __device__ __forceinline__ void report_index(IndexFault* fault, int64_t position, int32_t value, int64_t count) {
   atomicMin(&fault->first, static_cast<unsigned long long>(position) << 32 | static_cast<uint32_t>(value));
   atomicExch(&fault->count, static_cast<unsigned long long>(count));
 }
+#endif
 
 }  // namespace birkhoff::cuda
