@@ -8,5 +8,10 @@ if (process.env.BIRKHOFF_REQUIRE_CUDA === "1" && !all.some((d) => d.name.startsW
   throw new Error(`BIRKHOFF_REQUIRE_CUDA=1, but cuda is not available: ${reason}`);
 }
 
-/** Names of the devices that can be used here: "cpu", and "cuda" where there is one. */
+/** Names of the devices that can be used here: "cpu", "cuda" where there is one, "cuda-emulated" in an executor build. */
 export const testDevices: readonly string[] = all.filter((d) => d.available).map((d) => d.name);
+
+/** `emulated` on the executor of CUDA sources, which runs one thread at a time and is slow; `full` everywhere else. */
+export function sizeFor<T>(device: string, full: T, emulated: T): T {
+  return device === "cuda-emulated" ? emulated : full;
+}
