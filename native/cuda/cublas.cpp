@@ -13,12 +13,12 @@ namespace birkhoff::cuda {
 namespace {
 
 // From the cuBLAS documentation; the same in 12 and 13.
-constexpr int kNoTranspose = 0, kTranspose = 1;      // cublasOperation_t
-constexpr int kReal32 = 0, kRealBFloat16 = 14;       // cudaDataType
-constexpr int kCompute32 = 68;                       // CUBLAS_COMPUTE_32F: no TF32
-constexpr int kDefaultAlgorithm = -1;                // CUBLAS_GEMM_DEFAULT
-constexpr int kAtomicsNotAllowed = 0;                // cublasAtomicsMode_t
-constexpr int kDefaultMathFullReduction = 0 | 16;    // CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION
+constexpr int kNoTranspose = 0, kTranspose = 1;       // cublasOperation_t
+constexpr int kReal32 = 0, kRealBFloat16 = 14;        // cudaDataType
+constexpr int kCompute32 = 68;                        // CUBLAS_COMPUTE_32F: no TF32
+constexpr int kDefaultAlgorithm = -1;                 // CUBLAS_GEMM_DEFAULT
+constexpr int kAtomicsNotAllowed = 0;                 // cublasAtomicsMode_t
+constexpr int kDefaultMathFullReduction = 0 | 16;     // CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what the documentation recommends for sm_90
 
 struct Functions {
@@ -82,9 +82,9 @@ std::string load(const std::string& file, Library& library) {
   }
   const char* environment = std::getenv("VIRTUAL_ENV");
   const char* home = std::getenv("HOME");
-  for (const std::string& root : {std::string(environment ? environment : ""),
-                                  home ? std::string(home) + "/.local" : "", std::string("/usr/local"),
-                                  std::string("/usr")}) {
+  for (const std::string& root :
+       {std::string(environment ? environment : ""), home ? std::string(home) + "/.local" : "",
+        std::string("/usr/local"), std::string("/usr")}) {
     if (root.empty()) continue;
     glob_t found{};
     if (glob((root + "/lib/python3*/*-packages/nvidia/*/lib/libcublas.so.1[23]").c_str(), 0, nullptr, &found) == 0)
@@ -190,8 +190,8 @@ void cublas_gemm(Context& context, const Gemm& g) {
   // A library in a test computes when it is called, on the host: after what is queued, and c counts as written.
   if (beta == 0.0f)
     for (int64_t i = 0; i < g.batch; ++i)
-      context.check(cudaMemsetAsync(at(g.c, g.c_type, i * g.c_stride), 0, static_cast<size_t>(g.m * g.n * dtype_bytes(g.c_type)),
-                                    context.compute),
+      context.check(cudaMemsetAsync(at(g.c, g.c_type, i * g.c_stride), 0,
+                                    static_cast<size_t>(g.m * g.n * dtype_bytes(g.c_type)), context.compute),
                     "cudaMemsetAsync");
   context.synchronize();
 #endif

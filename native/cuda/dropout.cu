@@ -28,9 +28,9 @@ void dropout(const DropoutArgs& args) {
   if (args.x.size == 0) return;
   with_float_type(args.x.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch(dropout_kernel<T>, grid_for(ceil_div(args.x.size, 4), kThreads), kThreads, 0, args.x.as<T>(),
-           args.y.as<T>(), args.x.size, static_cast<uint64_t>(args.seed),
-           static_cast<uint64_t>(args.p * 4294967296.0 + 0.5), static_cast<float>(1.0 / (1.0 - args.p)));
+    launch(dropout_kernel<T>, grid_for(ceil_div(args.x.size, 4), kThreads), kThreads, 0, args.x.as<T>(), args.y.as<T>(),
+           args.x.size, static_cast<uint64_t>(args.seed), static_cast<uint64_t>(args.p * 4294967296.0 + 0.5),
+           static_cast<float>(1.0 / (1.0 - args.p)));
   });
 }
 

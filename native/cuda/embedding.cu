@@ -24,9 +24,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // next[t]: the following token of the same index, or -1; first[t]: whether no earlier one has it.
-__global__ void __launch_bounds__(kThreads)
-    chain_kernel(const int32_t* indices, int64_t tokens, int64_t vocabulary, int32_t* next, int32_t* first,
-                 IndexFault* fault) {
+__global__ void __launch_bounds__(kThreads) chain_kernel(const int32_t* indices, int64_t tokens, int64_t vocabulary,
+                                                         int32_t* next, int32_t* first, IndexFault* fault) {
   const int64_t t = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (t >= tokens) return;
   const int32_t index = indices[t];

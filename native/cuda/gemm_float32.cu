@@ -6,17 +6,27 @@ namespace birkhoff::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSlice = 16;
-constexpr int kPad = 4;  // floats: rows of the tile keep their 16-byte boundaries
+template <int Tile>
+constexpr int kSlice = 4 * kThreads / Tile;  // each thread loads four elements of either operand
+constexpr int kPad = 4;                      // floats: rows of the tile keep their 16-byte boundaries
 
-// One operand of one matrix, seen as [span, depth]; span is m or n, depth is k.
+// One operand as a block sees it: element (span, depth), span along m or n from the tile's edge, depth along k.
 template <class T>
 struct Operand {
   const T* data;
-  int64_t span_end, depth_end;
+  int64_t row;       // elements from one row in memory to the next
+  int spans;         // inside the matrix, at most the tile
   bool depth_inner;  // neighbours in memory are neighbours in depth
   bool vector;       // rows begin where four elements can be loaded at once
 };
+
+template <int Tile, class T>
+__device__ __forceinline__ Operand<T> operand(const void* matrix, int64_t first, int64_t span_end, int64_t depth_end,
+                                              bool depth_inner, bool vector) {
+  const T* data = static_cast<const T*>(matrix) + (depth_inner ? first * depth_end : first);
+  const int64_t spans = span_end - first;
+  return {data, depth_inner ? depth_end : span_end, static_cast<int>(spans < Tile ? spans : Tile), depth_inner, vector};
+}
 
 __device__ __forceinline__ void load4(const float* p, float (&v)[4]) {
   const float4 x = *reinterpret_cast<const float4*>(p);
@@ -27,50 +37,43 @@ __device__ __forceinline__ void load4(const bfloat16* p, float (&v)[4]) {
   v[0] = low_half(x.x), v[1] = high_half(x.x), v[2] = low_half(x.y), v[3] = high_half(x.y);
 }
 
-// Where the calling thread's i-th group of four stands in a tile.
+// Where the calling thread's four elements stand in a tile.
 template <int Tile>
-__device__ __forceinline__ void group_at(bool depth_inner, int i, int& span, int& depth) {
-  const int group = static_cast<int>(threadIdx.x) + i * kThreads;
-  span = depth_inner ? group / (kSlice / 4) : group % (Tile / 4) * 4;
-  depth = depth_inner ? group % (kSlice / 4) * 4 : group / (Tile / 4);
+__device__ __forceinline__ void four_at(bool depth_inner, int& span, int& depth) {
+  const int four = static_cast<int>(threadIdx.x);
+  span = depth_inner ? four / (kSlice<Tile> / 4) : four % (Tile / 4) * 4;
+  depth = depth_inner ? four % (kSlice<Tile> / 4) * 4 : four / (Tile / 4);
 }
 
-// The calling thread's part of a tile, into registers: zeros outside.
+// The calling thread's part of a tile, `depths` deep from depth0, into registers: zeros outside.
 template <int Tile, class T>
-__device__ __forceinline__ void fetch(float (&v)[Tile / 64][4], const Operand<T>& from, int64_t span0, int64_t depth0) {
+__device__ __forceinline__ void fetch(float (&v)[4], const Operand<T>& from, int64_t depth0, int depths) {
+  int span, depth;
+  four_at<Tile>(from.depth_inner, span, depth);
+  const T* source =
+      from.data + (from.depth_inner ? span * from.row + depth0 + depth : (depth0 + depth) * from.row + span);
+  const bool row_inside = from.depth_inner ? span < from.spans : depth < depths;
+  const int inside = !row_inside ? 0 : from.depth_inner ? depths - depth : from.spans - span;
+  if (from.vector && inside > 0) {
+    load4(source, v);
+  } else {
 #pragma unroll
-  for (int i = 0; i < Tile / 64; ++i) {
-    int span, depth;
-    group_at<Tile>(from.depth_inner, i, span, depth);
-    const int64_t outer = from.depth_inner ? span0 + span : depth0 + depth;
-    const int64_t inner = from.depth_inner ? depth0 + depth : span0 + span;
-    const int64_t outer_end = from.depth_inner ? from.span_end : from.depth_end;
-    const int64_t inner_end = from.depth_inner ? from.depth_end : from.span_end;
-    const T* source = from.data + outer * inner_end + inner;
-    if (from.vector && outer < outer_end && inner < inner_end) {
-      load4(source, v[i]);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) v[i][e] = outer < outer_end && inner + e < inner_end ? to_float(source[e]) : 0.0f;
-    }
+    for (int e = 0; e < 4; ++e) v[e] = e < inside ? to_float(source[e]) : 0.0f;
   }
 }
 
 template <int Tile>
-using Slice = float[kSlice][Tile + kPad];  // [depth][span]
+using Slice = float[kSlice<Tile>][Tile + kPad];  // [depth][span]
 
 template <int Tile>
-__device__ __forceinline__ void place(Slice<Tile>& tile, const float (&v)[Tile / 64][4], bool depth_inner) {
+__device__ __forceinline__ void place(Slice<Tile>& tile, const float (&v)[4], bool depth_inner) {
+  int span, depth;
+  four_at<Tile>(depth_inner, span, depth);
+  if (depth_inner) {
 #pragma unroll
-  for (int i = 0; i < Tile / 64; ++i) {
-    int span, depth;
-    group_at<Tile>(depth_inner, i, span, depth);
-    if (depth_inner) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) tile[depth + e][span] = v[i][e];
-    } else {
-      *reinterpret_cast<float4*>(&tile[depth][span]) = make_float4(v[i][0], v[i][1], v[i][2], v[i][3]);
-    }
+    for (int e = 0; e < 4; ++e) tile[depth + e][span] = v[e];
+  } else {
+    *reinterpret_cast<float4*>(&tile[depth][span]) = make_float4(v[0], v[1], v[2], v[3]);
   }
 }
 
@@ -78,31 +81,35 @@ __device__ __forceinline__ void place(Slice<Tile>& tile, const float (&v)[Tile /
 template <class TA, class TB, int Tile>
 __global__ void __launch_bounds__(kThreads, 2) gemm_float32_kernel(const Gemm g, bool vector_a, bool vector_b) {
   constexpr int squares = Tile / 64, width = 4 * squares;
-  BIRKHOFF_SHARED_ALIGNED(16, float, left, [2][kSlice][Tile + kPad]);
-  BIRKHOFF_SHARED_ALIGNED(16, float, right, [2][kSlice][Tile + kPad]);
+  BIRKHOFF_SHARED_ALIGNED(16, float, left, [2][kSlice<Tile>][Tile + kPad]);
+  BIRKHOFF_SHARED_ALIGNED(16, float, right, [2][kSlice<Tile>][Tile + kPad]);
   int64_t row0, column0;
   tile_origin(g, Tile, row0, column0);
   const int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
-  const int64_t steps = (g.k + kSlice - 1) / kSlice;
+  const int64_t steps = (g.k + kSlice<Tile> - 1) / kSlice<Tile>;
   for (int64_t matrix = blockIdx.y; matrix < g.batch; matrix += gridDim.y) {
-    const Operand<TA> a{static_cast<const TA*>(g.a) + matrix * g.a_stride, g.m, g.k, !g.transpose_a, vector_a};
-    const Operand<TB> b{static_cast<const TB*>(g.b) + matrix * g.b_stride, g.n, g.k, g.transpose_b, vector_b};
+    const auto a =
+        operand<Tile, TA>(static_cast<const TA*>(g.a) + matrix * g.a_stride, row0, g.m, g.k, !g.transpose_a, vector_a);
+    const auto b = operand<Tile, TB>(static_cast<const TB*>(g.b) + matrix * g.b_stride, column0, g.n, g.k,
+                                     g.transpose_b, vector_b);
     float sums[width][width] = {};
-    float next_a[squares][4], next_b[squares][4];
-    fetch<Tile>(next_a, a, row0, 0);
-    fetch<Tile>(next_b, b, column0, 0);
+    float next_a[4], next_b[4];
+    const auto fetch_slice = [&](int64_t step) {
+      const int64_t depth = step * kSlice<Tile>, rest = g.k - depth;
+      const int depths = static_cast<int>(rest < kSlice<Tile> ? rest : kSlice<Tile>);
+      fetch<Tile>(next_a, a, depth, depths);
+      fetch<Tile>(next_b, b, depth, depths);
+    };
+    fetch_slice(0);
     for (int64_t step = 0; step < steps; ++step) {
       auto& slice_a = left[step % 2];
       auto& slice_b = right[step % 2];
       place<Tile>(slice_a, next_a, a.depth_inner);
       place<Tile>(slice_b, next_b, b.depth_inner);
       __syncthreads();  // one barrier a step: the other slice is free once all have come here
-      if (step + 1 < steps) {
-        fetch<Tile>(next_a, a, row0, (step + 1) * kSlice);
-        fetch<Tile>(next_b, b, column0, (step + 1) * kSlice);
-      }
+      if (step + 1 < steps) fetch_slice(step + 1);
 #pragma unroll
-      for (int depth = 0; depth < kSlice; ++depth) {
+      for (int depth = 0; depth < kSlice<Tile>; ++depth) {
         float x[squares][4], y[squares][4];
 #pragma unroll
         for (int s = 0; s < squares; ++s)

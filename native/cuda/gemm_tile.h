@@ -5,15 +5,23 @@
 
 namespace birkhoff::cuda {
 
+// Matrices that a grid has blocks for: grid.y's limit, and in executor builds few, so that small tests loop.
+#ifdef BIRKHOFF_CUDA_EMULATED
+inline constexpr int64_t kMostMatrices = 2;
+#else
+inline constexpr int64_t kMostMatrices = 65535;
+#endif
+
 // A tile of `extent` x `extent` per block and matrix, consecutive blocks down the rows of c.
 inline dim3 tile_grid(const Gemm& g, int64_t extent) {
-  const int64_t most = 65535;  // of grid.y; the kernels loop
   return dim3(static_cast<unsigned>(ceil_div(g.m, extent) * ceil_div(g.n, extent)),
-              static_cast<unsigned>(g.batch < most ? g.batch : most));
+              static_cast<unsigned>(g.batch < kMostMatrices ? g.batch : kMostMatrices));
 }
-// Large tiles read each operand less often; small ones where the large are too few for the device.
+// Large tiles read each operand less often. Small ones where the large are too few for the device, or stand out so far
+// that they compute half as much again.
 inline bool wants_large_tiles(const Gemm& g) {
-  return g.batch * ceil_div(g.m, 128) * ceil_div(g.n, 128) >= current().multiprocessors;
+  const int64_t large = ceil_div(g.m, 128) * ceil_div(g.n, 128), small = ceil_div(g.m, 64) * ceil_div(g.n, 64);
+  return g.batch * large >= current().multiprocessors && 8 * large <= 3 * small;
 }
 __device__ __forceinline__ void tile_origin(const Gemm& g, int extent, int64_t& row, int64_t& column) {
   const unsigned tiles = static_cast<unsigned>((g.m + extent - 1) / extent);

@@ -1,5 +1,5 @@
-// Gradient norm on CUDA; see ops/gradient_norm.h. A block per task: float32 over a thread's elements, double from there,
-// in a fixed order.
+// Gradient norm on CUDA; see ops/gradient_norm.h. A block per task: float32 over a thread's elements, double from
+// there, in a fixed order.
 #include "cuda/math.h"
 #include "ops/gradient_norm.h"
 

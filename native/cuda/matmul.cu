@@ -1,8 +1,7 @@
 // Matrix products of the API and the column sum on CUDA; see ops/matmul.h for the maths.
-#include "ops/matmul.h"
-
 #include "cuda/cublas.h"
 #include "cuda/math.h"
+#include "ops/matmul.h"
 
 namespace birkhoff::cuda {
 namespace {

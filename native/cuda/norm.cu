@@ -1,5 +1,5 @@
-// RMSNorm and LayerNorm on CUDA; see ops/norm.h. Forward and dx: a block per row. dweight and dbias: a thread per column
-// walks through one of at most 32 pieces of the rows, then the pieces are added in order.
+// RMSNorm and LayerNorm on CUDA; see ops/norm.h. Forward and dx: a block per row. dweight and dbias: a thread per
+// column walks through one of at most 32 pieces of the rows, then the pieces are added in order.
 #include "cuda/rows.h"
 #include "ops/norm.h"
 
@@ -64,9 +64,8 @@ __global__ void __launch_bounds__(256)
 }
 
 template <bool Centre, bool Vector, class T>
-__global__ void __launch_bounds__(256)
-    norm_backward_kernel(const T* x, const T* dy, T* dx, const Parameter weight, const float* means,
-                         const float* inverses, int64_t C) {
+__global__ void __launch_bounds__(256) norm_backward_kernel(const T* x, const T* dy, T* dx, const Parameter weight,
+                                                            const float* means, const float* inverses, int64_t C) {
   BIRKHOFF_SHARED(float, scratch, [8]);
   x += blockIdx.x * C, dy += blockIdx.x * C, dx += blockIdx.x * C;
   const float mean = Centre ? means[blockIdx.x] : 0.0f, inverse = inverses[blockIdx.x];

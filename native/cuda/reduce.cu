@@ -10,9 +10,8 @@ constexpr int kThreads = 256;
 
 // inner = 1: a warp per piece.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    sum_rows_kernel(const T* x, const T* factor, int64_t total, int64_t pieces, int64_t chunk, int64_t count,
-                    float* partial) {
+__global__ void __launch_bounds__(kThreads) sum_rows_kernel(const T* x, const T* factor, int64_t total, int64_t pieces,
+                                                            int64_t chunk, int64_t count, float* partial) {
   const int lane = threadIdx.x % 32;
   const int64_t p = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
   if (p >= total) return;

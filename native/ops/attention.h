@@ -12,11 +12,29 @@ namespace birkhoff {
 
 inline constexpr int64_t kMaxHeadSize = 256;
 
+// On CUDA the scores of 256 queries (backward: keys) of several heads at a time are in memory: as many heads as 256 MiB
+// hold, at least one. With bfloat16 inputs P and dS are rounded to bfloat16 before they are multiplied again.
+struct CudaAttentionPass {
+  static constexpr int64_t kBlock = 256, kMostBytes = int64_t{256} << 20;
+  int64_t heads;           // at a time
+  int64_t scores;          // floats per head, rounded up
+  int64_t bytes_per_head;  // of scratch, all of it
+
+  CudaAttentionPass(int64_t all_heads, int64_t length, int64_t bytes_per_score, int64_t more_bytes)
+      : scores((length * (length < kBlock ? length : kBlock) + 63) / 64 * 64),
+        bytes_per_head(scores * bytes_per_score + more_bytes) {
+    const int64_t most = bytes_per_head > 0 ? kMostBytes / bytes_per_head : all_heads;
+    heads = most < 1 ? 1 : most;
+    heads = heads < all_heads ? heads : all_heads;
+  }
+};
+
 struct AttentionForwardArgs {
   static constexpr const char* kName = "attention";
   View q, k, v, out, log_sum_exp;
   int64_t heads, length, head_size, causal;
   double scale;
+  void* scratch = nullptr;
 
   template <class F>
   void fields(F&& field) {
@@ -32,6 +50,12 @@ struct AttentionForwardArgs {
     }
     require_dtype(kName, "logSumExp", log_sum_exp, DType::kFloat32);
     require_size(kName, "logSumExp", log_sum_exp, {heads, length});
+  }
+  // Scores, and P where it is bfloat16.
+  CudaAttentionPass cuda_pass() const { return {heads, length, q.dtype == DType::kBFloat16 ? 6 : 4, 0}; }
+  int64_t cuda_scratch_bytes() const {
+    const CudaAttentionPass pass = cuda_pass();
+    return pass.heads * pass.bytes_per_head;
   }
 };
 
@@ -67,6 +91,15 @@ struct AttentionBackwardArgs {
   // delta, and for a bfloat16 gradient of q its float32 sums.
   int64_t scratch_bytes() const {
     return 4 * heads * length * (1 + (grad_q && grad_q.dtype == DType::kBFloat16 ? head_size : 0));
+  }
+  // Scores and dP; P and dS where they are bfloat16, and then the float32 sums of dq, too; delta.
+  CudaAttentionPass cuda_pass() const {
+    const bool narrow = q.dtype == DType::kBFloat16;
+    return {heads, length, narrow ? 12 : 8, 4 * length * (1 + (narrow ? head_size : 0))};
+  }
+  int64_t cuda_scratch_bytes() const {
+    const CudaAttentionPass pass = cuda_pass();
+    return pass.heads * pass.bytes_per_head;
   }
 };
 

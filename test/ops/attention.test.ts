@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { type DType, ops, Tensor, tidy } from "../../lib/index.ts";
-import { testDevices } from "../support/devices.ts";
+import { sizeFor, testDevices } from "../support/devices.ts";
 import { type AttentionExtents, attentionOracle, attentionWeights } from "../support/oracle_matrix.ts";
 import { assertSameAtAnyThreads, checkOp, pullback } from "../support/pullback.ts";
 import { cotangent, rounded, uniform } from "../support/random.ts";
-import { float32Steps, storeRounding } from "../support/tolerance.ts";
+import { bfloat16Rounding, float32Steps, storeRounding } from "../support/tolerance.ts";
 
 describe.each(testDevices)("attention on %s", (device) => {
-  // Lengths around the blocks of 64 queries and 128 keys.
+  // Lengths around the blocks of 64 queries and 128 keys of the CPU, and the blocks of 256 of CUDA.
   test.each([
     [1, 1, 1, "float32"],
     [2, 5, 3, "float32"],
@@ -15,7 +15,11 @@ describe.each(testDevices)("attention on %s", (device) => {
     [1, 65, 17, "float32"],
     [1, 130, 4, "float32"],
     [1, 200, 5, "float32"],
+    [1, 300, 3, "float32"],
+    [5, 24, 8, "float32"],
     [2, 7, 16, "bfloat16"],
+    [1, 20, 256, "bfloat16"],
+    [1, 264, 16, "bfloat16"],
     [1, 131, 9, "bfloat16"],
   ] as [number, number, number, DType][])("heads %d, T %d, D %d, %s", (heads, length, size, dtype) => {
     const values = [1, 2, 3].map((seed) => uniform(heads * length * size, -1, 1, seed));
@@ -26,11 +30,14 @@ describe.each(testDevices)("attention on %s", (device) => {
       // its exponential, and of the row's sum. Then: exp 3 steps, the row's sum T, per block of keys a few more for rescaling.
       const score = float32Steps(size + 2) * e.scale * size;
       const weight = 2 * score + float32Steps(2 * length + 16);
+      // CUDA rounds P and dS once to bfloat16 where the inputs are. Rows of P sum to 1, so this moves a result, and with it delta's
+      // factor out, by one rounding of the largest v.
+      const narrowed = device !== "cpu" && dtype === "bfloat16" ? bfloat16Rounding : 0;
       // dP and delta sum D products of values below 2; dS = P (dP - delta), with rows of P summing to 1.
       const dP = 2 * size;
       // In bfloat16 delta is computed from the rounded result.
       const delta = dtype === "bfloat16" ? storeRounding(dtype) * dP : 0;
-      const dScore = 2 * dP * (weight + float32Steps(size + length + 4)) + delta;
+      const dScore = 2 * dP * (weight + float32Steps(size + length + 4) + narrowed) + delta + narrowed * dP;
       const weights = attentionWeights(q, k, e);
       const columns = new Float64Array(heads * length);
       for (const [i, w] of weights.entries()) columns[Math.floor(i / length ** 2) * length + (i % length)]! += w;
@@ -39,7 +46,7 @@ describe.each(testDevices)("attention on %s", (device) => {
       const gradients = [
         { absolute: e.scale * dScore, relative },
         { absolute: e.scale * dScore * column, relative },
-        { absolute: 2 * column * (weight + float32Steps(length)), relative },
+        { absolute: 2 * column * (weight + float32Steps(length) + narrowed), relative },
       ];
       checkOp({
         inputs: ["q", "k", "v"].map((name, i) => ({
@@ -51,7 +58,7 @@ describe.each(testDevices)("attention on %s", (device) => {
         })),
         op: (a, b, c) => ops.attention(a!, b!, c!, { causal }),
         oracle: (a, b, c) => attentionOracle(a!, b!, c!, e),
-        value: { absolute: weight + float32Steps(length), relative },
+        value: { absolute: weight + float32Steps(length) + narrowed, relative },
         gradient: {},
         samples: length > 100 ? 10 : 32,
         device,
@@ -117,8 +124,8 @@ describe.each(testDevices)("attention on %s", (device) => {
   });
 
   test.each(["float32", "bfloat16"] as DType[])("the same bits at any thread count, %s", (dtype) => {
-    const shape = [6, 140, 16];
-    const values = [1, 2, 3].map((seed) => uniform(6 * 140 * 16, -1, 1, seed));
+    const shape = sizeFor(device, [6, 140, 16], [6, 70, 8]);
+    const values = [1, 2, 3].map((seed) => uniform(shape[0]! * shape[1]! * shape[2]!, -1, 1, seed));
     assertSameAtAnyThreads(() =>
       tidy(() => {
         const [q, k, v] = values.map((x) => Tensor.from(x, shape, { dtype, device })) as [Tensor, Tensor, Tensor];

@@ -2,11 +2,11 @@ import { execFileSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import { type DType, ops, Tensor, tidy } from "../../lib/index.ts";
 import { native } from "../../lib/native.ts";
-import { testDevices } from "../support/devices.ts";
+import { sizeFor, testDevices } from "../support/devices.ts";
 import { linearOracle, type MatmulExtents, matmulOracle } from "../support/oracle_matrix.ts";
 import { assertSameAtAnyThreads, checkOp, pullback } from "../support/pullback.ts";
 import { cotangent, rounded, uniform } from "../support/random.ts";
-import { assertClose, float32Steps, storeRounding } from "../support/tolerance.ts";
+import { assertBitwiseEqual, assertClose, float32Steps, storeRounding } from "../support/tolerance.ts";
 
 // A sum of k products of values below 1 (below 2 for a cotangent) in any order: k + 1 roundings, each of at most the sum of the
 // magnitudes; then the rounding of what is stored.
@@ -56,24 +56,37 @@ describe.each(testDevices)("matmul on %s", (device) => {
     });
   });
 
-  // Beyond one tile of 256 and one block of k, in extents that no tile divides.
-  test.each([
-    [{ m: 300, n: 531, k: 37 }],
-    [{ m: 531, n: 40, k: 300, transposeA: true }],
-    [{ m: 97, n: 270, k: 601, transposeB: true }],
-    [{ m: 259, n: 259, k: 259, transposeA: true, transposeB: true }],
-  ] as [MatmulExtents][])("%j spans tiles", (e) => {
-    const [a, b] = [uniform(e.m * e.k, -1, 1, 3), uniform(e.k * e.n, -1, 1, 4)];
+  // Beyond one tile (CPU: 256, CUDA: 64 or 128) and several slices of k, in extents that no tile divides; multiples of 8,
+  // whose rows CUDA loads 16 bytes at a time, and others.
+  const spans: [MatmulExtents, DType, DType][] = [
+    [{ m: 300, n: 531, k: 37 }, "float32", "float32"],
+    [{ m: 531, n: 40, k: 300, transposeA: true }, "float32", "float32"],
+    [{ m: 97, n: 270, k: 601, transposeB: true }, "float32", "float32"],
+    [{ m: 259, n: 259, k: 259, transposeA: true, transposeB: true }, "float32", "float32"],
+    [{ batch: 3, m: 200, n: 136, k: 72 }, "bfloat16", "float32"],
+    [{ m: 200, n: 72, k: 136, transposeA: true, transposeB: true }, "float32", "bfloat16"],
+  ];
+  for (const transposeA of [false, true])
+    for (const transposeB of [false, true])
+      for (const e of [
+        { m: 248, n: 376, k: 136 },
+        { m: 250, n: 381, k: 101 },
+        { batch: 3, m: 72, n: 80, k: 40 },
+      ])
+        spans.push([{ ...e, transposeA, transposeB }, "bfloat16", "bfloat16"]);
+  test.each(spans)("%j of %s and %s spans tiles", (e, dtypeA, dtypeB) => {
+    const { batch = 1, m, n, k, transposeA, transposeB } = e;
+    const [a, b] = [uniform(batch * m * k, -1, 1, 3), uniform(batch * k * n, -1, 1, 4)];
     const y = tidy(() =>
       ops
         .matmul(
-          Tensor.from(a, e.transposeA ? [e.k, e.m] : [e.m, e.k], { device }),
-          Tensor.from(b, e.transposeB ? [e.n, e.k] : [e.k, e.n], { device }),
+          Tensor.from(a, [batch, ...(transposeA ? [k, m] : [m, k])], { device, dtype: dtypeA }),
+          Tensor.from(b, [batch, ...(transposeB ? [n, k] : [k, n])], { device, dtype: dtypeB }),
           e,
         )
         .dataSync(),
     );
-    assertClose(y, matmulOracle(Float64Array.from(a), Float64Array.from(b), e), sumOf(e.k, 1, "float32"));
+    assertClose(y, matmulOracle(rounded(a, dtypeA), rounded(b, dtypeB), e), sumOf(k, 1, dtypeA));
   });
 
   test("an inner extent of 0 gives zeros, outer ones of 0 nothing", () => {
@@ -86,11 +99,12 @@ describe.each(testDevices)("matmul on %s", (device) => {
   });
 
   test("the same bits at any thread count", () => {
-    const [a, b] = [uniform(600 * 130, -1, 1, 5), uniform(130 * 520, -1, 1, 6)];
+    const [m, k, n] = sizeFor(device, [600, 130, 520], [150, 70, 260]) as [number, number, number];
+    const [a, b] = [uniform(m * k, -1, 1, 5), uniform(k * n, -1, 1, 6)];
     assertSameAtAnyThreads(() =>
       tidy(() => {
-        const [x, y] = [Tensor.from(a, [600, 130], { device }), Tensor.from(b, [130, 520], { device })];
-        const { value, grads } = pullback(() => ops.matmul(x, y), [x, y], cotangent(600 * 520, 7));
+        const [x, y] = [Tensor.from(a, [m, k], { device }), Tensor.from(b, [k, n], { device })];
+        const { value, grads } = pullback(() => ops.matmul(x, y), [x, y], cotangent(m * n, 7));
         return [value, ...grads];
       }),
     );
@@ -108,6 +122,48 @@ describe.each(testDevices)("matmul on %s", (device) => {
     });
   });
 });
+
+// Libraries choose their kernel by the extents: only our own can promise this.
+describe.each(testDevices.filter((device) => device === "cuda-emulated" && !process.env.BIRKHOFF_CUBLAS))(
+  "the built-in product on %s",
+  (device) => {
+    test.each([
+      ["float32", "float32"],
+      ["bfloat16", "bfloat16"],
+      ["bfloat16", "float32"],
+    ] as [DType, DType][])("a row of %s and %s has the same bits alone and among others", (dtypeA, dtypeB) => {
+      const [m, n, k] = [260, 250, 70];
+      const [a, b] = [uniform(m * k, -1, 1, 8), uniform(k * n, -1, 1, 9)];
+      const rows = (values: Float32Array) =>
+        tidy(() => {
+          const left = Tensor.from(values, [values.length / k, k], { device, dtype: dtypeA });
+          return ops.matmul(left, Tensor.from(b, [k, n], { device, dtype: dtypeB })).dataSync();
+        }) as Float32Array;
+      const all = rows(a);
+      for (const [first, count] of [
+        [0, 1],
+        [129, 1],
+        [200, 60],
+      ] as [number, number][])
+        assertBitwiseEqual(
+          rows(a.subarray(first * k, (first + count) * k)),
+          all.subarray(first * n, (first + count) * n),
+          `rows from ${first}`,
+        );
+    });
+
+    test("infinities and subnormal numbers of float32 keep their meaning", () => {
+      tidy(() => {
+        const x = Tensor.from([Infinity, 1e-30, 3.4e38, 1e-40], [4, 1], { device });
+        const y = ops.matmul(x, Tensor.from([1.1, 1e-10], [1, 2], { device })).dataSync();
+        const expected = [Infinity, 1e-30, 3.4e38, 1e-40].flatMap((v) =>
+          [1.1, 1e-10].map((w) => Math.fround(Math.fround(v) * Math.fround(w))),
+        );
+        expect([...y]).toEqual(expected);
+      });
+    });
+  },
+);
 
 describe.each(testDevices)("linear on %s", (device) => {
   test.each([
@@ -217,7 +273,14 @@ test("BIRKHOFF_GEMM=builtin: the built-in product passes the same tests", () => 
   }
   execFileSync(
     process.execPath,
-    ["node_modules/vitest/vitest.mjs", "run", "test/ops/matmul.test.ts", "test/ops/attention.test.ts"],
+    [
+      "node_modules/vitest/vitest.mjs",
+      "run",
+      "test/ops/matmul.test.ts",
+      "test/ops/attention.test.ts",
+      "-t",
+      "on cpu|BIRKHOFF_GEMM",
+    ],
     { env: { ...process.env, BIRKHOFF_GEMM: "builtin" }, stdio: "pipe" },
   );
 });
