@@ -14,7 +14,7 @@ test(`${runs} calls of every export with wrong arguments`, { timeout: long ? 3_6
   });
   expect({ code, signal }, stderr).toEqual({ code: 0, signal: null });
   const { exports, calls, errors, tensors, bytes } = JSON.parse(stdout);
-  expect(exports).toBe(Object.keys(native).length);
+  expect(exports).toBe(Object.values(native).filter((f) => typeof f === "function").length);
   expect(calls).toBe(exports * runs);
   // Both kinds must be there, or the generators have gone stale.
   expect(errors).toBeGreaterThan(0.2 * calls);
