@@ -1,0 +1,225 @@
+// What the one device says of itself, and its memory pools.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "heap.h"
+#include "host.h"
+#include "streams.h"
+
+using namespace cuda_emu;
+
+namespace {
+
+constexpr int kMultiprocessors = 4, kVersion = CUDART_VERSION;
+constexpr int kSharedPerMultiprocessor = 228 * 1024, kRegisters = 65536, kCacheBytes = 1 << 20;
+
+MemoryPool& pool_of(cudaMemPool_t handle) {
+  return *reinterpret_cast<MemoryPool*>(handle);
+}
+
+int attribute(cudaDeviceAttr attribute) {
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      return kMultiprocessors;
+    case cudaDevAttrComputeCapabilityMajor:
+      return 9;
+    case cudaDevAttrWarpSize:
+      return kWarp;
+    case cudaDevAttrMaxThreadsPerBlock:
+      return kMaxThreads;
+    case cudaDevAttrMaxThreadsPerMultiProcessor:
+      return 2048;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+      return kStaticSharedLimit;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      return kSharedLimit;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      return kSharedPerMultiprocessor;
+    case cudaDevAttrMaxRegistersPerBlock:
+    case cudaDevAttrMaxRegistersPerMultiprocessor:
+      return kRegisters;
+    case cudaDevAttrL2CacheSize:
+      return kCacheBytes;
+    case cudaDevAttrMemoryPoolsSupported:
+    case cudaDevAttrStreamPrioritiesSupported:
+    case cudaDevAttrUnifiedAddressing:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+int need_device_0(int device) {
+  return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
+}
+
+}  // namespace
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  return call(kObject, __func__, [&] { return need_device_0(device); });
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  return query([&]() -> int {
+    if (const int error = need_device_0(device)) return error;
+    *properties = cudaDeviceProp{};
+    snprintf(properties->name, sizeof properties->name, "CUDA executor (CPU)");
+    properties->major = 9;
+    properties->multiProcessorCount = kMultiprocessors;
+    properties->warpSize = kWarp;
+    properties->maxThreadsPerBlock = kMaxThreads;
+    properties->maxThreadsPerMultiProcessor = 2048;
+    properties->sharedMemPerBlock = kStaticSharedLimit;
+    properties->sharedMemPerBlockOptin = kSharedLimit;
+    properties->sharedMemPerMultiprocessor = kSharedPerMultiprocessor;
+    properties->totalGlobalMem = kDeviceBytes;
+    properties->regsPerBlock = properties->regsPerMultiprocessor = kRegisters;
+    properties->l2CacheSize = kCacheBytes;
+    properties->memoryPoolsSupported = properties->unifiedAddressing = properties->streamPrioritiesSupported = 1;
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int device) {
+  *value = attribute(name);
+  return query([&] { return need_device_0(device); });
+}
+cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device) {
+  snprintf(text, static_cast<size_t>(length), "0000:00:00.0");
+  return query([&] { return need_device_0(device); });
+}
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = kLeastPriority;
+  *greatest = kGreatestPriority;
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = kVersion;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = kVersion;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
+  return query([&] {
+    *total = kDeviceBytes;
+    *free_bytes = kDeviceBytes - device_bytes_in_use();
+    return sticky_error;
+  });
+}
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+#define NAME(name) \
+  case name:       \
+    return #name;
+    NAME(cudaSuccess)
+    NAME(cudaErrorInvalidValue)
+    NAME(cudaErrorMemoryAllocation)
+    NAME(cudaErrorInvalidConfiguration)
+    NAME(cudaErrorInvalidDevice)
+    NAME(cudaErrorInvalidResourceHandle)
+    NAME(cudaErrorIllegalState)
+    NAME(cudaErrorNotReady)
+    NAME(cudaErrorNotSupported)
+    NAME(cudaErrorIllegalAddress)
+    NAME(cudaErrorMisalignedAddress)
+    NAME(cudaErrorLaunchFailure)
+    NAME(cudaErrorLaunchTimeout)
+    NAME(cudaErrorLaunchOutOfResources)
+    NAME(cudaErrorStreamCaptureUnsupported)
+    NAME(cudaErrorStreamCaptureInvalidated)
+    NAME(cudaErrorStreamCaptureMerge)
+    NAME(cudaErrorStreamCaptureUnmatched)
+    NAME(cudaErrorStreamCaptureUnjoined)
+    NAME(cudaErrorStreamCaptureIsolation)
+    NAME(cudaErrorCapturedEvent)
+    NAME(cudaErrorUnknown)
+#undef NAME
+    default:
+      return "cudaError";
+  }
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  static thread_local char text[100];
+  snprintf(text, sizeof text, "%s (%d, from the CUDA executor)", cudaGetErrorName(error), static_cast<int>(error));
+  return text;
+}
+
+// ---- memory pools: nothing is cached, so what is used is what is reserved ----
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
+  *pool = reinterpret_cast<cudaMemPool_t>(&default_pool);
+  return call(kObject, __func__, [&] { return need_device_0(device); });
+}
+cudaError_t cudaDeviceGetMemPool(cudaMemPool_t* pool, int device) {
+  return cudaDeviceGetDefaultMemPool(pool, device);
+}
+cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {
+  return call(kObject, __func__, [&] {
+    *pool = reinterpret_cast<cudaMemPool_t>(new MemoryPool);
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
+  return query([&] {
+    retire_pool(&pool_of(pool));
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
+  return call(kObject, __func__, [] { return cudaSuccess; });
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t handle, cudaMemPoolAttr attribute, void* value) {
+  return call(kObject, __func__, [&]() -> int {
+    MemoryPool& pool = pool_of(handle);
+    switch (attribute) {
+      case cudaMemPoolAttrReleaseThreshold:
+        pool.release_threshold = *static_cast<uint64_t*>(value);
+        return cudaSuccess;
+      case cudaMemPoolReuseFollowEventDependencies:
+      case cudaMemPoolReuseAllowOpportunistic:
+      case cudaMemPoolReuseAllowInternalDependencies:
+        pool.reuse[attribute - cudaMemPoolReuseFollowEventDependencies] = *static_cast<int*>(value);
+        return cudaSuccess;
+      case cudaMemPoolAttrReservedMemHigh:
+      case cudaMemPoolAttrUsedMemHigh:
+        pool.used_high = pool.used;
+        return *static_cast<uint64_t*>(value) == 0 ? cudaSuccess : cudaErrorInvalidValue;
+      default:
+        return cudaErrorInvalidValue;
+    }
+  });
+}
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t handle, cudaMemPoolAttr attribute, void* value) {
+  return query([&]() -> int {
+    const MemoryPool& pool = pool_of(handle);
+    switch (attribute) {
+      case cudaMemPoolAttrReleaseThreshold:
+        *static_cast<uint64_t*>(value) = pool.release_threshold;
+        return cudaSuccess;
+      case cudaMemPoolAttrReservedMemCurrent:
+      case cudaMemPoolAttrUsedMemCurrent:
+        *static_cast<uint64_t*>(value) = pool.used;
+        return cudaSuccess;
+      case cudaMemPoolAttrReservedMemHigh:
+      case cudaMemPoolAttrUsedMemHigh:
+        *static_cast<uint64_t*>(value) = pool.used_high;
+        return cudaSuccess;
+      case cudaMemPoolReuseFollowEventDependencies:
+      case cudaMemPoolReuseAllowOpportunistic:
+      case cudaMemPoolReuseAllowInternalDependencies:
+        *static_cast<int*>(value) = pool.reuse[attribute - cudaMemPoolReuseFollowEventDependencies];
+        return cudaSuccess;
+      default:
+        return cudaErrorInvalidValue;
+    }
+  });
+}

@@ -1,0 +1,103 @@
+// mma.sync and ldmatrix: which lane holds which element is the PTX ISA's fragment layout.
+#include <cstring>
+
+#include "report.h"
+#include "warp.h"
+
+namespace cuda_emu {
+namespace {
+
+struct Mma {
+  float* d;
+  const uint32_t *a, *b;
+  const float* c;
+};
+
+float from_bf16(uint32_t bits) {
+  const uint32_t wide = bits << 16;
+  float value;
+  memcpy(&value, &wide, sizeof value);
+  return value;
+}
+float from_f16(uint32_t bits) {
+  __half_raw raw;
+  raw.x = static_cast<unsigned short>(bits);
+  return __half2float(__half(raw));
+}
+
+void need_whole_warp(const char* name, unsigned participants) {
+  if (participants != ~0u)
+    fail_kind(kDivergence, cudaErrorLaunchFailure, "%s with lanes 0x%08x only", name, participants);
+}
+
+// Lane l has g = l / 4, q = l % 4. a: rows g and g + 8, columns 2q, 2q + 1 and the same + 8. b: rows 2q, 2q + 1 and the
+// same + 8, column g. c and d: rows g and g + 8, columns 2q, 2q + 1.
+template <float (*widen)(uint32_t)>
+void run_mma(void** payload, unsigned participants) {
+  need_whole_warp("mma.sync", participants);
+  float a[16][16], b[16][8], c[16][8];
+  for (unsigned lane = 0; lane < kWarp; ++lane) {
+    const Mma& mma = *static_cast<Mma*>(payload[lane]);
+    const unsigned g = lane / 4, q = lane % 4;
+    for (unsigned half = 0; half < 2; ++half) {
+      for (unsigned r = 0; r < 4; ++r)
+        a[g + 8 * (r & 1)][2 * q + half + 8 * (r >> 1)] = widen(mma.a[r] >> (16 * half) & 0xffff);
+      for (unsigned r = 0; r < 2; ++r) b[2 * q + half + 8 * r][g] = widen(mma.b[r] >> (16 * half) & 0xffff);
+    }
+    for (unsigned r = 0; r < 4; ++r) c[g + 8 * (r >> 1)][2 * q + (r & 1)] = mma.c[r];
+  }
+  // The order of the sum is part of the interface: k ascending, whatever the schedule.
+  for (int i = 0; i < 16; ++i)
+    for (int k = 0; k < 16; ++k)
+      for (int j = 0; j < 8; ++j) c[i][j] += a[i][k] * b[k][j];
+  for (unsigned lane = 0; lane < kWarp; ++lane)
+    for (unsigned r = 0; r < 4; ++r)
+      static_cast<Mma*>(payload[lane])->d[r] = c[lane / 4 + 8 * (r >> 1)][2 * (lane % 4) + (r & 1)];
+}
+
+struct LoadMatrix {
+  uint32_t* out;
+  const uint32_t* row;
+  int matrices;
+  bool transposed;
+};
+
+// Lane 8 m + r brings row r of matrix m. Lane l receives of each matrix the pair at row l / 4, columns 2 (l % 4) and
+// + 1; transposed, the pair at rows 2 (l % 4) and + 1, column l / 4.
+void run_load_matrix(void** payload, unsigned participants) {
+  need_whole_warp("ldmatrix", participants);
+  for (unsigned lane = 0; lane < kWarp; ++lane) {
+    const LoadMatrix& load = *static_cast<LoadMatrix*>(payload[lane]);
+    const unsigned g = lane / 4, q = lane % 4;
+    for (int m = 0; m < load.matrices; ++m) {
+      const auto element = [&](unsigned row, unsigned column) -> uint32_t {
+        const LoadMatrix& source = *static_cast<LoadMatrix*>(payload[m * 8 + static_cast<int>(row)]);
+        return source.row[column / 2] >> (column % 2 * 16) & 0xffff;
+      };
+      load.out[m] = load.transposed ? element(2 * q, g) | element(2 * q + 1, g) << 16
+                                    : element(g, 2 * q) | element(g, 2 * q + 1) << 16;
+    }
+  }
+}
+
+}  // namespace
+
+void mma_m16n8k16_bf16(float* d, const uint32_t* a, const uint32_t* b, const float* c, Site site) {
+  static constexpr WarpOperation operation{"mma.sync.m16n8k16.bf16", run_mma<from_bf16>, false};
+  Mma payload{d, a, b, c};
+  collective(operation, ~0u, &payload, site);
+}
+
+void mma_m16n8k16_f16(float* d, const uint32_t* a, const uint32_t* b, const float* c, Site site) {
+  static constexpr WarpOperation operation{"mma.sync.m16n8k16.f16", run_mma<from_f16>, false};
+  Mma payload{d, a, b, c};
+  collective(operation, ~0u, &payload, site);
+}
+
+void ldmatrix(uint32_t* out, const uint32_t row[4], int matrices, bool transposed, Site site) {
+  static constexpr WarpOperation operation{"ldmatrix", run_load_matrix, false};
+  LoadMatrix payload{out, row, matrices, transposed};
+  collective(operation, ~0u, &payload, site);
+}
+
+}  // namespace cuda_emu
