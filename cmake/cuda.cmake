@@ -35,7 +35,7 @@ if(NVCC)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   # Explicit fused multiply-adds only, as on the CPU.
-  set(CUDA_FLAGS --fmad=false --compress-mode=size -Xcompiler=-Wall)
+  set(CUDA_FLAGS --fmad=false --compress-mode=size -Xcompiler=-Wall,-Wno-unknown-pragmas)
   birkhoff_addon(birkhoff ${CUDA_SOURCES} ${CUDA_RUNTIME_SOURCES})
   target_compile_options(birkhoff PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:${CUDA_FLAGS}>)
   string(REPLACE ";" "," built "${architectures}")

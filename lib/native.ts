@@ -163,6 +163,29 @@ export interface Native {
     n: number,
     channels: number,
   ): void;
+  seamForward(
+    x: H,
+    output: H,
+    post: H,
+    res: H,
+    phi: H,
+    alpha: H,
+    bias: H,
+    y: H,
+    input: H,
+    pre: H,
+    postNext: H,
+    resNext: H,
+    q: H,
+    r: H,
+    tokens: number,
+    n: number,
+    channels: number,
+    normEps: number,
+    iters: number,
+    sinkhornEps: number,
+    convention: number,
+  ): void;
   expand(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
   contract(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
   // Matrix products, attention, losses.

@@ -9,12 +9,14 @@ import { cases as mhcPost } from "./mhc_post.bench.ts";
 import { cases as mhcPre } from "./mhc_pre.bench.ts";
 import { cases as networkEnds } from "./network_ends.bench.ts";
 import { cases as rmsNorm } from "./rms_norm.bench.ts";
+import { cases as seam } from "./seam.bench.ts";
 import { cases as sinkhorn } from "./sinkhorn.bench.ts";
 
 export const opCases: readonly Case[] = [
   ...sinkhorn,
   ...mhcPre,
   ...mhcPost,
+  ...seam,
   ...networkEnds,
   ...connect,
   ...linear,

@@ -7,6 +7,7 @@ export const defaults: Readonly<Record<string, string | number>> = {
   dim: 128,
   layers: 4,
   heads: 4,
+  dtype: "float32",
   context: 64,
   batch: 12,
   steps: 1000,

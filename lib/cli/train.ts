@@ -21,6 +21,10 @@ export const flags: Flags = {
   dim: { value: "N", help: "channels (default 128)" },
   layers: { value: "N", help: "blocks of attention and MLP (default 4)" },
   heads: { value: "N", help: "attention heads, a divisor of dim (default 4)" },
+  dtype: {
+    value: "TYPE",
+    help: "of streams and activations: float32 or bfloat16 (default float32); weights stay float32",
+  },
   context: { value: "N", help: "tokens the model sees (default 64)" },
   batch: { value: "N", help: "sequences per step (default 12)" },
   steps: { value: "N", help: "training steps (default 1000)" },
@@ -60,6 +64,7 @@ interface Settings {
   dim: number;
   layers: number;
   heads: number;
+  dtype: "float32" | "bfloat16";
   context: number;
   batch: number;
   lr: number;
@@ -100,6 +105,7 @@ function readSettings(args: Values): Settings {
     dim,
     layers: args.integer("layers", 1, 1024),
     heads,
+    dtype: args.oneOf("dtype", ["float32", "bfloat16"]),
     context: args.integer("context", 1, 2 ** 20),
     batch: args.integer("batch", 1, 2 ** 20),
     steps,
@@ -135,7 +141,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     throw new UsageError(`train: --preset is ${preset}, want one of ${Object.keys(presets).join(", ")}`);
   const args = new Values("train", given, { ...defaults, ...presets[String(preset)] });
   const settings = readSettings(args);
-  const { steps, seed, context, batch, dim, layers, heads, norm, sample, clip } = settings;
+  const { steps, seed, context, batch, dim, layers, heads, norm, dtype, sample, clip } = settings;
 
   const device = setDevice(args.string("device")!);
   if (settings.threads !== undefined) setThreads(settings.threads);
@@ -144,7 +150,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   // The held-out part may be too short for a window of a short text; training goes on without it unless it was asked for.
   const evaluates = dataset.heldOut.length > context || given.has("eval-every");
   const residual: ResidualOptions = { kind: settings.residual, streams: settings.streams };
-  using model = new GPT({ vocab: dataset.vocab, dim, layers, heads, context, norm, residual });
+  using model = new GPT({ vocab: dataset.vocab, dim, layers, heads, context, norm, dtype, residual });
   const { lr, minLr, warmup, weightDecay, beta2, log, evalEvery, evalBatches } = settings;
   const interrupt = new AbortController();
   const training = fit(model, dataset, {
@@ -163,7 +169,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   const streams = model.connections()[0]!.streams;
   report.note(
     `${settings.residual}${streams > 1 ? ` with ${streams} streams` : ""}: ${about.parameters} parameters, ` +
-      `${about.tokens} training tokens, vocabulary ${about.vocab}, on ${device}`,
+      `${about.tokens} training tokens, vocabulary ${about.vocab}, ${dtype} on ${device}`,
   );
   // Once only: a second Ctrl-C finds no handler and ends the process.
   const onInterrupt = () => interrupt.abort();

@@ -6,7 +6,7 @@ import type { Tensor } from "../tensor.ts";
 import { checkInteger, checkNumber, checkOneOf, checkShape, checkTensor, show } from "../validate.ts";
 import { CausalSelfAttention } from "./attention.ts";
 import { Embedding } from "./embedding.ts";
-import { HyperConnection, type ResidualOptions } from "./hyper_connection.ts";
+import { type ConnectionStep, HyperConnection, type ResidualOptions } from "./hyper_connection.ts";
 import { Linear } from "./linear.ts";
 import { MLP } from "./mlp.ts";
 import { cast, dropout, Module } from "./module.ts";
@@ -64,10 +64,17 @@ export class Block extends Module {
     this.mlp = new MLP({ dim, bias, dropout: p, projStd, device, activation });
   }
 
+  /** Attention, then MLP, for `HyperConnection.connectAll`. */
+  steps(): ConnectionStep[] {
+    return [
+      { connection: this.attnConnection, branch: (u) => this.attn.forward(this.attnNorm.forward(u)) },
+      { connection: this.mlpConnection, branch: (u) => this.mlp.forward(this.mlpNorm.forward(u)) },
+    ];
+  }
+
   /** @param x [B, T, n, C] ("plain": [B, T, C])   @returns the same shape */
   forward(x: Tensor): Tensor {
-    const y = this.attnConnection.connect(x, (u) => this.attn.forward(this.attnNorm.forward(u)));
-    return this.mlpConnection.connect(y, (u) => this.mlp.forward(this.mlpNorm.forward(u)));
+    return HyperConnection.connectAll(x, this.steps());
   }
 }
 
@@ -121,9 +128,9 @@ export class GPT extends Module {
     const positions = ops.slice(this.positionEmbedding.weight, 0, 0, length);
     const embedded = cast(ops.add(this.tokenEmbedding.forward(tokens), positions), this.options.dtype as DType);
     const ends = this.blocks[0]!.attnConnection;
-    let x = ends.expandStreams(dropout(embedded, this.options.dropout));
-    for (const block of this.blocks) x = block.forward(x);
-    return this.finalNorm.forward(ends.contractStreams(x));
+    const x = ends.expandStreams(dropout(embedded, this.options.dropout));
+    const steps = this.blocks.flatMap((block) => block.steps());
+    return this.finalNorm.forward(ends.contractStreams(HyperConnection.connectAll(x, steps)));
   }
 
   /** Logits of `hidden`'s result. @param h [..., dim]   @returns [..., vocab] */

@@ -57,6 +57,8 @@ export interface ConnectionKind {
   readonly parameters: Readonly<Record<string, Parameter>>;
   /** @param x [..., n, C], or [..., C] for a kind without a stream axis */
   connect(x: Tensor, branch: (u: Tensor) => Tensor, onCoefficients?: (c: Coefficients) => void): Tensor;
+  /** The same as a part of `ops.connectChain`; absent for a kind that has no kernel for what lies between two connections. */
+  link?(branch: (u: Tensor) => Tensor, onCoefficients?: (c: Coefficients) => void): ops.ChainedConnection;
   /** [..., C] → x */
   expand(h: Tensor): Tensor;
   /** x → [..., C] */
@@ -107,11 +109,19 @@ function mhc(options: HyperConnectionOptions): ConnectionKind {
     streams: n,
     parameters,
     connect: (x, branch, onCoefficients) => ops.connect(x, parameters, branch, { ...settings, onCoefficients }),
+    link: (branch, onCoefficients) => ({ parameters, branch, options: { ...settings, onCoefficients } }),
     expand: (h) => ops.expand(h, n),
     // The mean, not the sum: streams start as copies of h and res as nearly I, so the mean keeps the magnitude of the plain
     // residual, which bfloat16 and the eps of the norm that follows notice; otherwise that norm cancels the factor n.
     contract: (x) => ops.contract(x, "mean"),
   };
+}
+
+/** One of several connections to run in a row. */
+export interface ConnectionStep {
+  connection: HyperConnection;
+  /** F: [..., C] → [..., C]; run once. */
+  branch: (u: Tensor) => Tensor;
 }
 
 const kinds: Record<ConnectionName, (options: HyperConnectionOptions) => ConnectionKind> = { plain, mhc };
@@ -155,6 +165,18 @@ export class HyperConnection extends Module {
    */
   connect(x: Tensor, branch: (u: Tensor) => Tensor): Tensor {
     return this.#kind.connect(x, branch, this.onCoefficients);
+  }
+
+  /**
+   * x ← connection.connect(x, branch) for each step in turn, with the same bits; as one `ops.connectChain` where the kind has
+   * it ("mhc"), which passes over the streams less often.
+   *
+   * @param x  [..., n, C] ("plain": [..., C])   @returns the shape of x
+   */
+  static connectAll(x: Tensor, steps: readonly ConnectionStep[]): Tensor {
+    const links = steps.map(({ connection: c, branch }) => c.#kind.link?.(branch, c.onCoefficients));
+    if (links.length > 0 && links.every((link) => link !== undefined)) return ops.connectChain(x, links);
+    return steps.reduce((y, { connection, branch }) => connection.connect(y, branch), x);
   }
 
   /** Network start: copies h [..., C] into n streams [..., n, C]; h itself for "plain". */

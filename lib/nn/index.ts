@@ -9,6 +9,7 @@ export type {
   Coefficients,
   ConnectionKind,
   ConnectionName,
+  ConnectionStep,
   HyperConnectionOptions,
   ResidualOptions,
 } from "./hyper_connection.ts";

@@ -38,6 +38,17 @@ export interface ConnectionSettings {
   options: [normEps: number, iters: number, sinkhornEps: number, convention: number];
 }
 
+/** @internal The last two axes, [n, C]. */
+export function checkStreams(fn: string, x: Tensor): [n: number, channels: number] {
+  checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"], minRank: 2 });
+  const [n, channels] = x.shape.slice(-2) as [number, number];
+  if (![1, 2, 4, 8].includes(n) || channels < 1)
+    throw new ShapeError(
+      `${fn}: x has shape [${x.shape.join(", ")}], want [..., n, C] with n = 1, 2, 4 or 8 and C ≥ 1`,
+    );
+  return [n, channels];
+}
+
 /** @internal Checks streams and parameters. `head`: phi [n, K], alpha [1], bias [n]. */
 export function connectionSettings(
   fn: string,
@@ -46,12 +57,7 @@ export function connectionSettings(
   options: ConnectionOptions,
   head = false,
 ): ConnectionSettings {
-  checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"], minRank: 2 });
-  const [n, channels] = x.shape.slice(-2) as [number, number];
-  if (![1, 2, 4, 8].includes(n) || channels < 1)
-    throw new ShapeError(
-      `${fn}: x has shape [${x.shape.join(", ")}], want [..., n, C] with n = 1, 2, 4 or 8 and C ≥ 1`,
-    );
+  const [n, channels] = checkStreams(fn, x);
   const coefficients = head ? n : n * n + 2 * n;
   const { phi, alpha, bias } = parameters;
   for (const [name, tensor] of Object.entries({ phi, alpha, bias }))
@@ -88,34 +94,42 @@ export interface Coefficients {
   r: Tensor;
 }
 
-/** @internal Runs the forward kernel. For the head, post and res are empty. */
-export function mhcPreForward(x: Tensor, parameters: ConnectionParameters, settings: ConnectionSettings): Coefficients {
-  const { tokens, n, channels, coefficients, head, options } = settings;
+/** @internal Coefficients of streams like x, not yet written. For the head, post and res are empty. */
+export function emptyCoefficients(x: Tensor, settings: ConnectionSettings): Coefficients {
+  const { n, channels, coefficients, head } = settings;
   const leading = x.shape.slice(0, -2);
   const coefficient = (...shape: number[]) => Tensor.empty([...leading, ...shape], "float32", x.device);
-  const input = Tensor.empty([...leading, channels], x.dtype, x.device);
-  const pre = coefficient(n);
-  const post = head ? Tensor.empty([0], "float32", x.device) : coefficient(n);
-  const res = head ? Tensor.empty([0], "float32", x.device) : coefficient(n, n);
-  const q = coefficient(coefficients);
-  const r = coefficient();
+  return {
+    input: Tensor.empty([...leading, channels], x.dtype, x.device),
+    pre: coefficient(n),
+    post: head ? Tensor.empty([0], "float32", x.device) : coefficient(n),
+    res: head ? Tensor.empty([0], "float32", x.device) : coefficient(n, n),
+    q: coefficient(coefficients),
+    r: coefficient(),
+  };
+}
+
+/** @internal Runs the forward kernel. */
+export function mhcPreForward(x: Tensor, parameters: ConnectionParameters, settings: ConnectionSettings): Coefficients {
+  const { tokens, n, channels, head, options } = settings;
+  const c = emptyCoefficients(x, settings);
   native.mhcPreForward(
     x.handle,
     parameters.phi.handle,
     parameters.alpha.handle,
     parameters.bias.handle,
-    input.handle,
-    pre.handle,
-    head ? null : post.handle,
-    head ? null : res.handle,
-    q.handle,
-    r.handle,
+    c.input.handle,
+    c.pre.handle,
+    head ? null : c.post.handle,
+    head ? null : c.res.handle,
+    c.q.handle,
+    c.r.handle,
     tokens,
     n,
     channels,
     ...options,
   );
-  return { input, pre, post, res, q, r };
+  return c;
 }
 
 /** @internal Gradients that reach the coefficients; `output` is dy of a whole connection. */

@@ -2,8 +2,8 @@
 // of x feeds up to three vectors of coefficients), its coefficients are computed with one token per lane, and u is
 // collapsed while the tile is still in cache.
 #include "cpu/kernels.h"
+#include "cpu/mhc_tiles.h"
 #include "cpu/streams.h"
-#include "cpu/tokens.h"
 
 namespace birkhoff::cpu::BIRKHOFF_ISA {
 namespace {
@@ -36,16 +36,17 @@ void pack(const float* phi, int64_t K, float* packed) {
   });
 }
 
-// q[t] += x[t, 0..length) * packed phi, for Tokens tokens and Width vectors of coefficients. Meanwhile fetches the
-// tokens' next chunk: memory is idle while a chunk is computed, and 16 rows are too many for the hardware's prefetcher.
+// q[t] += x[t, 0..length) * packed phi, for Tokens tokens and Width vectors of coefficients. Meanwhile fetches a chunk
+// of as many rows ahead: memory is idle while a chunk is computed, and 16 rows are too many for the hardware's
+// prefetcher.
 template <int Tokens, int Width, class T>
 BIRKHOFF_INLINE void project(const float* x, int64_t length, const float* packed, float* q, int64_t q_stride,
-                             const T* next, int64_t next_stride) {
+                             const T* ahead, int64_t ahead_stride) {
   constexpr int64_t line = 64 / sizeof(T);
   vf sum[Tokens][Width] = {};
   for (int64_t begin = 0; begin < length; begin += line) {
 #pragma GCC unroll 8
-    for (int t = 0; t < Tokens; ++t) __builtin_prefetch(next + t * next_stride + begin, 0, 2);
+    for (int t = 0; t < Tokens; ++t) __builtin_prefetch(ahead + t * ahead_stride + begin, 0, 2);
     const int64_t end = min64(begin + line, length);
     for (int64_t k = begin; k < end; ++k) {
       vf p[Width];
@@ -67,11 +68,11 @@ BIRKHOFF_INLINE void project(const float* x, int64_t length, const float* packed
 
 template <int Width, class T>
 BIRKHOFF_INLINE void project_tile(const float* x, int64_t length, const float* packed, float* q, int64_t q_stride,
-                                  const T* next, int64_t next_stride) {
+                                  const T* ahead, int64_t ahead_stride) {
   constexpr int tokens = Width == 1 || W == 16 ? (Width == 3 ? 4 : 8) : 4;
   for (int t = 0; t < kTile; t += tokens)
-    project<tokens, Width>(x + t * kChunk, length, packed, q + t * q_stride, q_stride, next + t * next_stride,
-                           next_stride);
+    project<tokens, Width>(x + t * kChunk, length, packed, q + t * q_stride, q_stride, ahead + t * ahead_stride,
+                           ahead_stride);
 }
 
 // One token's chunk, widened, to a buffer of its own (rows a power of two apart would push each other out of the
@@ -95,30 +96,10 @@ BIRKHOFF_INLINE vf gather_chunk(const T* x, int64_t length, float* buffer, vf su
   return parts[0] + parts[1];
 }
 
-template <int n, class T>
-BIRKHOFF_INLINE void collapse(const T* x, const float* pre, int64_t channels, T* input) {
-  vf weight[n];
-#pragma GCC unroll 8
-  for (int i = 0; i < n; ++i) weight[i] = broadcast(pre[i]);
-  for (int64_t c = 0; c < channels; c += W) {
-    const int64_t count = min64(W, channels - c);
-    vf sum;
-#pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) {
-      const vf value = count == W ? load(x + i * channels + c) : load_partial(x + i * channels + c, count);
-      sum = i == 0 ? weight[0] * value : vfma(weight[i], value, sum);
-    }
-    if (count == W)
-      store(input + c, sum);
-    else
-      store_partial(input + c, sum, count);
-  }
-}
-
 // The projection of one tile: q [kTile][padded] and the sums of squares. Tokens beyond count are zero.
 template <int Count, class T>
-BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const float* packed, float* q,
-                                     float* square_sums) {
+BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const T* ahead, const float* packed,
+                                     float* q, float* square_sums) {
   using G = Groups<Count>;
   alignas(64) float chunk[kTile][kChunk];
   if (count < kTile) memset(chunk, 0, sizeof chunk);
@@ -131,74 +112,86 @@ BIRKHOFF_INLINE void project_streams(const T* x, int64_t count, int64_t K, const
       const float* slice = packed + 3 * W * K * group + k * G::width(group) * W;
       float* target = q + 3 * W * group;
       if (group + 1 < G::kGroups)
-        project_tile<3>(chunk[0], length, slice, target, G::kPadded, x + k + kChunk, K);
+        project_tile<3>(chunk[0], length, slice, target, G::kPadded, ahead + k, K);
       else
-        project_tile<G::width(G::kGroups - 1)>(chunk[0], length, slice, target, G::kPadded, x + k + kChunk, K);
+        project_tile<G::width(G::kGroups - 1)>(chunk[0], length, slice, target, G::kPadded, ahead + k, K);
     }
   }
   for (int t = 0; t < count; ++t) square_sums[t] = sum_lanes(sums[t]);
 }
 
 template <int n, bool Head, class T>
-void forward(const MhcPreForwardArgs& args) {
+void enter(const MhcPreForwardArgs& args, int64_t first, const T* x, const T* ahead) {
   using Coefs = Coefficients<n, Head, vf>;
   constexpr int N = Coefs::kCount;
   using G = Groups<N>;
-  const int64_t C = args.channels, K = n * C;
-  float* packed = static_cast<float*>(args.scratch);
-  pack<N>(args.phi.f32(), K, packed);
+  const int64_t C = args.channels, K = n * C, count = min64(kTile, args.tokens - first);
   const vf shift = broadcast(pre_shift(args.options));
+  float q[kTile * G::kPadded] = {};
+  float square_sums[kTile] = {};
+  project_streams<N>(x, count, K, ahead, static_cast<const float*>(args.scratch), q, square_sums);
 
-  parallel(ceil_div(args.tokens, kTile), [&](int64_t tile) {
-    const int64_t first = tile * kTile, count = min64(kTile, args.tokens - first);
-    const T* x = args.x.as<T>() + first * K;
-    float q[kTile * G::kPadded] = {};
-    float square_sums[kTile] = {};
-    project_streams<N>(x, count, K, packed, q, square_sums);
-
-    float scale[kTile];
-    for (int t = 0; t < kTile; t += W)
-      store(scale + t,
-            1.0f / vsqrt(load(square_sums + t) / static_cast<float>(K) + static_cast<float>(args.options.norm_eps)));
-    float m[N][kTile], pre[n][kTile], post[n][kTile], res[n * n][kTile];
-    for (int k = 0; k < N; ++k)
-      for (int t = 0; t < kTile; ++t) m[k][t] = scale[t] * q[t * G::kPadded + k];
-    for (int t = 0; t < count; t += W) {
-      vf lanes[N];
-      load_vectors(m, t, lanes);
-      Coefs coefficients;
-      coefficients.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, NoSums{});
+  float scale[kTile];
+  for (int t = 0; t < kTile; t += W)
+    store(scale + t,
+          1.0f / vsqrt(load(square_sums + t) / static_cast<float>(K) + static_cast<float>(args.options.norm_eps)));
+  float m[N][kTile], pre[n][kTile], post[n][kTile], res[n * n][kTile];
+  for (int k = 0; k < N; ++k)
+    for (int t = 0; t < kTile; ++t) m[k][t] = scale[t] * q[t * G::kPadded + k];
+  for (int t = 0; t < count; t += W) {
+    vf lanes[N];
+    load_vectors(m, t, lanes);
+    Coefs coefficients;
+    coefficients.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, NoSums{});
 #pragma GCC unroll 8
-      for (int i = 0; i < n; ++i) coefficients.pre[i] = coefficients.pre[i] + shift;
-      store_vectors(pre, t, coefficients.pre);
-      if constexpr (!Head) store_vectors(post, t, coefficients.post), store_vectors(res, t, coefficients.res);
-    }
-    store_lanes(args.pre.f32() + first * n, n, count, pre);
-    if constexpr (!Head) {
-      store_lanes(args.post.f32() + first * n, n, count, post);
-      store_lanes(args.res.f32() + first * n * n, n * n, count, res);
-    }
-    for (int64_t t = 0; t < count; ++t) {
-      memcpy(args.q.f32() + (first + t) * N, q + t * G::kPadded, N * sizeof(float));
-      args.r.f32()[first + t] = scale[t];
-      collapse<n>(x + t * K, args.pre.f32() + (first + t) * n, C, args.input.as<T>() + (first + t) * C);
-    }
-  });
+    for (int i = 0; i < n; ++i) coefficients.pre[i] = coefficients.pre[i] + shift;
+    store_vectors(pre, t, coefficients.pre);
+    if constexpr (!Head) store_vectors(post, t, coefficients.post), store_vectors(res, t, coefficients.res);
+  }
+  store_lanes(args.pre.f32() + first * n, n, count, pre);
+  if constexpr (!Head) {
+    store_lanes(args.post.f32() + first * n, n, count, post);
+    store_lanes(args.res.f32() + first * n * n, n * n, count, res);
+  }
+  for (int64_t t = 0; t < count; ++t) {
+    memcpy(args.q.f32() + (first + t) * N, q + t * G::kPadded, N * sizeof(float));
+    args.r.f32()[first + t] = scale[t];
+    mix<n>(x + t * K, C, args.pre.f32() + (first + t) * n, 1, 0, C, args.input.as<T>() + (first + t) * C);
+  }
 }
 
 }  // namespace
 
-void mhc_pre_forward(const MhcPreForwardArgs& args) {
-  if (args.tokens == 0) return;
+void pack_phi(const MhcPreForwardArgs& args) {
+  with_streams(args.n, [&](auto n) {
+    float* packed = static_cast<float*>(args.scratch);
+    if (args.head())
+      pack<n()>(args.phi.f32(), n() * args.channels, packed);
+    else
+      pack<n() * n() + 2 * n()>(args.phi.f32(), n() * args.channels, packed);
+  });
+}
+
+void enter_tile(const MhcPreForwardArgs& args, int64_t first, const void* x, const void* ahead) {
   with_streams(args.n, [&](auto n) {
     with_float_type(args.x.dtype, [&](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;
+      const T* rows = static_cast<const T*>(x);
+      const T* next = ahead ? static_cast<const T*>(ahead) : rows + kChunk;
       if (args.head())
-        forward<n(), true, T>(args);
+        enter<n(), true>(args, first, rows, next);
       else
-        forward<n(), false, T>(args);
+        enter<n(), false>(args, first, rows, next);
     });
   });
+}
+
+void mhc_pre_forward(const MhcPreForwardArgs& args) {
+  if (args.tokens == 0) return;
+  pack_phi(args);
+  const int64_t tile_bytes = kTile * args.n * args.channels * dtype_bytes(args.x.dtype);
+  parallel(ceil_div(args.tokens, kTile),
+           [&](int64_t tile) { enter_tile(args, tile * kTile, args.x.as<char>() + tile * tile_bytes); });
 }
 
 }  // namespace birkhoff::cpu::BIRKHOFF_ISA

@@ -95,7 +95,19 @@ BIRKHOFF_INLINE void store_stream(float* p, vf v) {
 #endif
 }
 BIRKHOFF_INLINE void store_stream(bfloat16* p, vf v) {
-  store(p, v);
+  bfloat16 lanes[W];
+  store(lanes, v);
+#if defined(__AVX512F__)
+  __m256i h;
+  memcpy(&h, lanes, sizeof h);
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), h);
+#elif defined(__AVX2__)
+  __m128i h;
+  memcpy(&h, lanes, sizeof h);
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), h);
+#else
+  memcpy(p, lanes, sizeof lanes);
+#endif
 }
 
 BIRKHOFF_INLINE vf vfma(vf a, vf b, vf c) {

@@ -4,7 +4,8 @@
 namespace birkhoff::cuda {
 
 std::vector<DeviceEntry> entries() {
-  return {{{"cuda", "NVIDIA GPU", "this build has no CUDA kernels (nvcc was not found when it was compiled)"}, nullptr}};
+  return {
+      {{"cuda", "NVIDIA GPU", "this build has no CUDA kernels (nvcc was not found when it was compiled)"}, nullptr}};
 }
 
 std::string gemm_name() {

@@ -120,7 +120,8 @@ std::vector<DeviceEntry> entries() {
     const cudaError_t error = cudaGetDeviceProperties(&properties, index);
     if (error != cudaSuccess) {
       cudaGetLastError();
-      list.push_back({{name, "NVIDIA GPU", std::string("its properties cannot be read: ") + cudaGetErrorName(error)}, nullptr});
+      list.push_back(
+          {{name, "NVIDIA GPU", std::string("its properties cannot be read: ") + cudaGetErrorName(error)}, nullptr});
       continue;
     }
     const std::string capability = std::to_string(properties.major) + "." + std::to_string(properties.minor);

@@ -89,8 +89,8 @@ void Context::bind() {
 void Context::check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   cudaGetLastError();  // so that the next launch does not report it once more
-  std::string message = "cuda: " + std::string(what) + " failed: " + cudaGetErrorName(error) + " (" +
-                        cudaGetErrorString(error) + ")";
+  std::string message =
+      "cuda: " + std::string(what) + " failed: " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
   const bool sticky = is_sticky(error);
   if (sticky) message += "; the device cannot be used again in this process, others can";
   if (emulator() && emulator()->last_report()[0]) message += std::string(": ") + emulator()->last_report();
@@ -190,8 +190,7 @@ void Context::copy_to_host(void* target, const void* source, size_t bytes, Compl
     error = cudaMemcpyAsync(snapshot, source, bytes, cudaMemcpyDeviceToDevice, compute);
     if (error == cudaSuccess) error = cudaEventRecord(staged.ready, compute);
     if (error == cudaSuccess) error = cudaStreamWaitEvent(priority, staged.ready, 0);
-    if (error == cudaSuccess)
-      error = cudaMemcpyAsync(staged.data, snapshot, bytes, cudaMemcpyDeviceToHost, priority);
+    if (error == cudaSuccess) error = cudaMemcpyAsync(staged.data, snapshot, bytes, cudaMemcpyDeviceToHost, priority);
     const cudaError_t freed = cudaFreeAsync(snapshot, priority);
     if (error == cudaSuccess) error = freed;
     if (error == cudaSuccess) error = cudaEventRecord(staged.ready, priority);

@@ -14,7 +14,8 @@ __global__ void __launch_bounds__(kThreads) map_kernel(int64_t size, F f, T* out
   const int64_t step = int64_t{8} * kThreads * gridDim.x;
   for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
     float result[8];
-    f(result, [&](const T* p, float (&v)[8]) { load_some<Vector>(p + i, size - i, v); }, in...);
+    f(
+        result, [&](const T* p, float(&v)[8]) { load_some<Vector>(p + i, size - i, v); }, in...);
     store_some<Vector>(out + i, size - i, result);
   }
 }
@@ -61,7 +62,8 @@ void map(const F& f, const View& out, const V&... in) {
 
 // out = f(a, b) where b repeats with its own length.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads) repeat_kernel(int64_t size, int64_t period, F f, const T* a, const T* b, T* out) {
+__global__ void __launch_bounds__(kThreads)
+    repeat_kernel(int64_t size, int64_t period, F f, const T* a, const T* b, T* out) {
   const int64_t step = int64_t{kThreads} * gridDim.x;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step)
     from_float(f(to_float(a[i]), to_float(b[i % period])), out[i]);

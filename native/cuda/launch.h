@@ -17,8 +17,10 @@
 #define BIRKHOFF_DYNAMIC_SHARED(T, name) CUDA_EMU_DYN_SHARED(T, name)
 #else
 #define BIRKHOFF_SHARED(T, name, ...) __shared__ T name __VA_ARGS__
-#define BIRKHOFF_SHARED_ALIGNED(bytes, T, name, ...) __shared__ __align__(bytes) T name __VA_ARGS__
-#define BIRKHOFF_DYNAMIC_SHARED(T, name)                                  \
+#define BIRKHOFF_SHARED_ALIGNED(bytes, T, name, ...) \
+  __shared__ __align__(bytes)                        \
+  T name __VA_ARGS__
+#define BIRKHOFF_DYNAMIC_SHARED(T, name)                                   \
   extern __shared__ __align__(16) unsigned char birkhoff_dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(birkhoff_dynamic_shared)
 #endif
@@ -30,7 +32,7 @@ namespace birkhoff::cuda {
 
 // Starts a kernel on the compute stream of the device that the calling thread serves.
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, A&&... args) {
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, const A&... args) {
   Context& context = current();
   if (shared_bytes > 48 * 1024)
     context.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
@@ -40,7 +42,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, A&
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = context.compute;
-  context.check(cudaLaunchKernelEx(&config, kernel, std::forward<A>(args)...), "kernel launch");
+  context.check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "kernel launch");
   context.check(cudaGetLastError(), "kernel launch");
 }
 

@@ -63,7 +63,8 @@ MHC_HD float vtanh(float x) {
   return 1.0f - 2.0f / (vexp(2.0f * x) + 1.0f);
 }
 
-// ---- 16 bytes at a time ------------------------------------------------------------------------------------------------
+// ---- 16 bytes at a time
+// ------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ float low_half(uint32_t pair) {
   return __uint_as_float(pair << 16);
@@ -115,7 +116,8 @@ __device__ __forceinline__ void store_some(T* p, int64_t count, const float (&v)
   }
 }
 
-// ---- ordered sums: always the same tree, so the same bits ---------------------------------------------------------------
+// ---- ordered sums: always the same tree, so the same bits
+// ---------------------------------------------------------------
 
 template <class V>
 __device__ __forceinline__ V sum_warp(V v) {

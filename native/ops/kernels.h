@@ -15,6 +15,7 @@
 #include "ops/network_ends.h"
 #include "ops/norm.h"
 #include "ops/reduce.h"
+#include "ops/seam.h"
 #include "ops/sinkhorn.h"
 #include "ops/softmax.h"
 #include "ops/strided_copy.h"
@@ -26,6 +27,7 @@
   X(mhc_pre_backward, mhcPreBackward, MhcPreBackwardArgs)                   \
   X(mhc_post_forward, mhcPostForward, MhcPostForwardArgs)                   \
   X(mhc_post_backward, mhcPostBackward, MhcPostBackwardArgs)                \
+  X(seam_forward, seamForward, SeamForwardArgs)                             \
   X(expand, expand, NetworkEndArgs)                                         \
   X(contract, contract, NetworkEndArgs)                                     \
   X(fill, fill, FillArgs)                                                   \

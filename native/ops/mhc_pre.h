@@ -30,6 +30,50 @@ struct CoefficientOptions {
   }
 };
 
+// The sizes of the projection on a GPU: phi as three bfloat16 terms, padded to chunks of 32 columns and tiles of 8
+// rows, and the partial sums of ordered ranges of columns. Nothing but the scratch's size depends on the number of
+// tokens.
+struct ProjectionShape {
+  int64_t tokens, n, channels;
+  int64_t chunks() const { return (channels + 31) / 32; }
+  int64_t splits() const { return channels <= 512 ? 1 : channels > 16 * 512 ? 16 : (channels + 511) / 512; }
+  int64_t chunks_per_split() const { return (chunks() + splits() - 1) / splits(); }
+  int64_t row_tiles() const { return (n * n + 2 * n + 7) / 8; }
+  int64_t packed_bytes() const { return checked_product({chunks(), n, 2 * 3, row_tiles(), 256}); }
+  int64_t scratch_bytes() const { return packed_bytes() + checked_product({4, splits(), tokens, row_tiles() * 8 + 1}); }
+};
+
+// The sizes of the backward on a GPU, where everything is cut into tiles of tensor cores: 16 tokens, 16 rows of phi,
+// groups of columns. The parts' sums of dphi are added in order.
+struct FinishShape {
+  int64_t tokens, n, channels;
+  int64_t rows() const { return n * n + 2 * n; }
+  int64_t row_steps() const { return (rows() + 15) / 16; }
+  int64_t lane_columns() const { return n < 8 ? 8 : 4; }
+  int64_t column_groups() const { return (channels + 8 * lane_columns() - 1) / (8 * lane_columns()); }
+  int64_t token_tiles() const { return (tokens + 15) / 16; }
+  int64_t parts() const { return tokens <= 128 ? 1 : tokens > 16 * 128 ? 16 : (tokens + 127) / 128; }
+  int64_t tiles_per_part() const { return (token_tiles() + parts() - 1) / parts(); }
+
+  // In the order of the scratch memory, in bytes.
+  int64_t phi_bytes() const { return checked_product({column_groups(), n, lane_columns() / 2, row_steps(), 3 * 512}); }
+  int64_t gradient_bytes() const { return checked_product({token_tiles(), row_steps(), 3 * 512}); }  // twice
+  int64_t sum_bytes() const { return checked_product({token_tiles(), rows() + 3, 8}); }
+  int64_t weight_bytes() const { return checked_product({tokens, n, n + 2, 4}); }
+  int64_t row_gradient_bytes() const { return checked_product({tokens, row_steps(), 64}); }
+  int64_t grad_pre_bytes() const { return checked_product({tokens, n, 4}); }
+  int64_t partial_bytes() const { return checked_product({parts(), rows(), n, channels, 4}); }
+  int64_t scratch_bytes() const {
+    return phi_bytes() + 2 * gradient_bytes() + sum_bytes() + weight_bytes() + row_gradient_bytes() + grad_pre_bytes() +
+           partial_bytes() + 64;
+  }
+};
+
+// On the CPU: phi, packed; lines padded to the widest vector.
+inline int64_t packed_phi_bytes(int64_t n, int64_t channels, int64_t coefficients) {
+  return checked_product({n * channels, coefficients + 64, 4}) + 64;
+}
+
 struct MhcPreForwardArgs {
   static constexpr const char* kName = "mhcPre";
   View x, phi, alpha, bias, input, pre;
@@ -41,8 +85,8 @@ struct MhcPreForwardArgs {
 
   bool head() const { return !post; }
   int64_t coefficients() const { return head() ? n : n * n + 2 * n; }
-  // phi, packed; lines padded to the widest vector.
-  int64_t scratch_bytes() const { return checked_product({n * channels, coefficients() + 64, 4}) + 64; }
+  int64_t scratch_bytes() const { return packed_phi_bytes(n, channels, coefficients()); }
+  int64_t cuda_scratch_bytes() const { return ProjectionShape{tokens, n, channels}.scratch_bytes(); }
 
   template <class F>
   void fields(F&& field) {
@@ -92,6 +136,7 @@ struct MhcPreBackwardArgs {
     return checked_product({packed_floats(), 1 + partials(), 4}) +
            checked_product({partials(), coefficients() + 3, 8}) + 256;
   }
+  int64_t cuda_scratch_bytes() const { return FinishShape{tokens, n, channels}.scratch_bytes(); }
 
   template <class F>
   void fields(F&& field) {

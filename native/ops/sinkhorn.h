@@ -162,11 +162,13 @@ MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
 template <int N, class V>
 MHC_HD void transpose_square(V (&m)[N * N]) {
   MHC_UNROLL(4)
-  for (int i = 0; i < N; ++i) MHC_UNROLL(4)
-  for (int j = i + 1; j < N; ++j) {
-    const V t = m[i * N + j];
-    m[i * N + j] = m[j * N + i];
-    m[j * N + i] = t;
+  for (int i = 0; i < N; ++i) {
+    MHC_UNROLL(4)
+    for (int j = i + 1; j < N; ++j) {
+      const V t = m[i * N + j];
+      m[i * N + j] = m[j * N + i];
+      m[j * N + i] = t;
+    }
   }
 }
 

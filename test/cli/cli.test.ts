@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nn, train as trainer } from "../../lib/index.ts";
 import { birkhoff } from "../support/cli.ts";
 import { tinyText } from "../support/tiny.ts";
 
@@ -51,6 +52,7 @@ describe("birkhoff", () => {
     [["train", "--data", "x", "--streams", "3"], /--streams is 3, want 1, 2, 4 or 8/],
     [["train", "--data", "x", "--residual", "plain", "--streams", "4"], /--streams is 4, want 1 with --residual plain/],
     [["train", "--data", "x", "--residual", "hc"], /--residual is hc, want one of plain, mhc/],
+    [["train", "--data", "x", "--dtype", "float16"], /--dtype is float16, want one of float32, bfloat16/],
     [["train", "--data", "x", "--preset", "big"], /--preset is big, want one of demo, nanogpt-cpu/],
     [["train", "--data", "x", "--threads", "0"], /--threads is 0, want an integer from 1 to 256/],
     [["train", "--data", "x", "--device", "tpu"], /device is "tpu", want "auto" or one of cpu/],
@@ -120,6 +122,41 @@ describe("birkhoff", () => {
     const damaged = await birkhoff(args);
     expect(damaged.code).toBe(2);
     expect(damaged.stderr).toMatch(/^birkhoff: load: .*model\.safetensors is damaged/);
+  });
+
+  it("--dtype bfloat16 trains another run, with float32 weights, and generate computes in it", async () => {
+    const runs = await Promise.all(
+      ["float32", "bfloat16"].map(async (dtype) => {
+        const out = join(folder, dtype);
+        const { code, stderr } = await birkhoff(train("--steps", "20", "--dtype", dtype, "--out", out));
+        expect([code, stderr]).toEqual([0, ""]);
+        const rows = (await readFile(join(out, "metrics.jsonl"), "utf8")).trim().split("\n");
+        const config = JSON.parse(await readFile(join(out, "config.json"), "utf8"));
+        expect([config.model.dtype, config.training.dtype]).toEqual([dtype, dtype]);
+        const weights = await readFile(join(out, "model.safetensors"));
+        const header = weights.toString("utf8", 8, 8 + Number(weights.readBigUInt64LE()));
+        expect(new Set(header.match(/"dtype":"\w+"/g))).toEqual(new Set(['"dtype":"F32"']));
+        return { out, rows: rows.map((l) => JSON.parse(l) as Record<string, number>) };
+      }),
+    );
+    const [exact, rounded] = runs.map(({ rows }) => rows.map((row) => row["train/loss"]!));
+    expect(rounded).not.toEqual(exact);
+    // The same initial weights: the first losses differ by the rounding of four numbers in a row (embedding, streams, norm,
+    // logits), all below 1 at the start, each by at most 2⁻⁸.
+    expect(Math.abs(rounded![0]! - exact![0]!)).toBeLessThan(4 * 2 ** -8);
+
+    const { out } = runs[1]!;
+    const config = JSON.parse(await readFile(join(out, "config.json"), "utf8"));
+    using model = new nn.GPT(config.model);
+    await model.load(join(out, "model.safetensors"));
+    const options = { maxTokens: 30, temperature: 0.8, seed: 3 };
+    const tokens: number[] = [];
+    for await (const token of trainer.generate(model, [1], options)) tokens.push(token);
+    const prompt = config.vocabulary[1];
+    const flags = ["--prompt", prompt, "--max-tokens", "30", "--temperature", "0.8", "--seed", "3", "--json"];
+    const { code, stdout } = await birkhoff(["generate", "--model", out, ...flags]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).tokens).toEqual(tokens);
   });
 
   it("gives identical metrics files for equal seeds, at 1 and 2 threads", async () => {

@@ -1,8 +1,10 @@
 // The network as a whole: causality, gradients through every parameter, and the start near the plain residual.
 import { describe, expect, it } from "vitest";
-import { memory, type nn, noGrad, Tensor, tidy, valueAndGrad } from "../../lib/index.ts";
+import { diagnostics, memory, type nn, noGrad, ops, setSeed, Tensor, tidy, valueAndGrad } from "../../lib/index.ts";
+import { dropout } from "../../lib/nn/module.ts";
 import { testDevices } from "../support/devices.ts";
 import { tinyModel } from "../support/tiny.ts";
+import { assertBitwiseEqual } from "../support/tolerance.ts";
 
 const tokensOf = (values: number[], device: string) =>
   Tensor.from(Int32Array.from(values), [1, values.length], { device });
@@ -83,6 +85,48 @@ describe.each(testDevices)("GPT on %s", (device) => {
     expect(difference).toBeLessThan(0.1);
     expect(difference).toBeGreaterThan(0);
   });
+
+  it.each([
+    ["float32", { dropout: 0.1 }],
+    ["bfloat16", { dtype: "bfloat16" }],
+    ["2 streams, deepseek-v4", { residual: { kind: "mhc", streams: 2, convention: "deepseek-v4", phiStd: 0.05 } }],
+    ["plain", { residual: { kind: "plain" } }],
+  ] as [string, Partial<nn.GPTOptions>][])(
+    "%s: all connections in one chain, block by block or one by one: the same bits",
+    async (_, options) => {
+      using model = tinyModel({ residual: { kind: "mhc", streams: 4, phiStd: 0.05 }, ...options, device, layers: 3 });
+      using tokens = tokensOf([1, 2, 3, 4, 5, 6, 7, 8], device);
+      using targets = tokensOf([2, 3, 4, 5, 6, 7, 8, 9], device);
+      const params = model.parameters();
+      const ends = model.connections()[0]!;
+      const embed = () => {
+        const h = ops.add(model.tokenEmbedding.forward(tokens), model.positionEmbedding.weight);
+        return ends.expandStreams(dropout(ops.cast(h, model.options.dtype), model.options.dropout));
+      };
+      const loss = (x: Tensor) =>
+        ops.crossEntropy(model.logits(model.finalNorm.forward(ends.contractStreams(x))), targets);
+      const blockByBlock = () => loss(model.blocks.reduce((x, block) => block.forward(x), embed()));
+      const oneByOne = () => {
+        const steps = model.blocks.flatMap((block) => block.steps());
+        return loss(steps.reduce((x, { connection, branch }) => connection.connect(x, branch), embed()));
+      };
+      const results = [() => model.loss(tokens, targets), blockByBlock, oneByOne].map((run) => {
+        setSeed(5);
+        const { result, report } = diagnostics.record(model, () => valueAndGrad(run, params));
+        const tensors = [result[0], ...result[1], tidy(() => noGrad(run))];
+        const values = tensors.map((t) => t.dataSync() as Float32Array);
+        for (const t of tensors) t.dispose();
+        return { values, report };
+      });
+      const [chain, ...others] = results;
+      const gains = await chain!.report();
+      expect(gains?.connections.length).toBe(ends.kind === "plain" ? undefined : 6);
+      for (const other of others) {
+        for (const [i, values] of chain!.values.entries()) assertBitwiseEqual(values, other.values[i]!, `result ${i}`);
+        expect(await other.report()).toEqual(gains);
+      }
+    },
+  );
 
   it("frees everything but what it returns", () => {
     using model = tinyModel({ device, dropout: 0.1 });

@@ -4,19 +4,21 @@
  * BIRKHOFF_ADDON names another addon to test, as on a machine with a GPU. BIRKHOFF_EMULATED=0 leaves the device out.
  */
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 export default function setup(): void {
   if (process.env.BIRKHOFF_ADDON || process.env.BIRKHOFF_EMULATED === "0") return;
   const root = fileURLToPath(new URL("../..", import.meta.url));
-  const build = spawnSync(
-    "npx",
-    ["cmake-js", "compile", "--out", "build", "--parallel", "2", "--CDBIRKHOFF_CUDA_EMULATION=ON"],
-    { cwd: root, encoding: "utf8" },
-  );
-  if (build.status !== 0)
-    throw new Error(
-      `the emulated addon cannot be built (BIRKHOFF_EMULATED=0 tests without it):\n${build.stdout}\n${build.stderr}`,
-    );
+  const run = (command: string, args: string[]) => {
+    const done = spawnSync(command, args, { cwd: root, encoding: "utf8" });
+    if (done.status !== 0)
+      throw new Error(
+        `the emulated addon cannot be built (BIRKHOFF_EMULATED=0 tests without it):\n${done.stdout}\n${done.stderr}`,
+      );
+  };
+  if (!existsSync(`${root}build/CMakeCache.txt`)) run("npm", ["run", "build:native"]);
+  run("cmake", ["-S", ".", "-B", "build", "-DBIRKHOFF_CUDA_EMULATION=ON"]);
+  run("cmake", ["--build", "build", "--parallel", "2", "--target", "birkhoff_emulated"]);
   process.env.BIRKHOFF_ADDON = `${root}build/emulated/birkhoff.node`;
 }

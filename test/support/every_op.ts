@@ -64,6 +64,15 @@ const cases: OpCase[] = [
       ops.connect(x!, { phi: phi!, alpha: alpha!, bias: bias! }, (u) => ops.mul(u, ops.cast(weight!, u.dtype))),
   },
   {
+    name: "connectChain",
+    inputs: [streams, ...parameters, ...parameters],
+    op: (x, ...p) =>
+      ops.connectChain(x!, [
+        { parameters: { phi: p[0]!, alpha: p[1]!, bias: p[2]! }, branch: ops.silu },
+        { parameters: { phi: p[3]!, alpha: p[4]!, bias: p[5]! }, branch: ops.gelu, options: { iters: 3 } },
+      ]),
+  },
+  {
     name: "contract, learned",
     inputs: [streams, { shape: [n, n * C] }, { shape: [1] }, { shape: [n] }],
     op: (x, phi, alpha, bias) => ops.contract(x!, { phi: phi!, alpha: alpha!, bias: bias! }),
@@ -71,7 +80,7 @@ const cases: OpCase[] = [
 ];
 
 /** Parameters of connections are float32 whatever the streams are. */
-const always32 = new Set(["mhcPre", "connect", "contract, learned"]);
+const always32 = new Set(["mhcPre", "connect", "connectChain", "contract, learned"]);
 
 export const everyOp: readonly (OpCase & { dtype: DType })[] = cases.flatMap((c) =>
   (["float32", "bfloat16"] as const).map((dtype) => ({ ...c, dtype, name: `${c.name}, ${dtype}` })),

@@ -1,0 +1,26 @@
+// The first half of mhcPre's backward: from the gradients of the coefficients to those of phi's product, in the form
+// that the second half ("finish") multiplies them.
+#pragma once
+#include "cuda/math.h"
+#include "ops/mhc_pre.h"
+
+namespace birkhoff::cuda {
+
+// Scratch memory of the backward; sizes in FinishShape.
+struct FinishScratch {
+  uint4* phi;               // [column group][stream][column pair][row step][term][lane]: left operand of dx
+  uint4* gradients_left;    // [token tile][row step][term][lane]: r dm, left operand of dphi
+  uint4* gradients_right;   // the same: right operand of dx, for the tile's two halves
+  double* sums;             // [token blocks][rows + 3]: dbias, then dalpha
+  float* weights;           // [T][stream j][n + 2]: res_ij of all i, pre_j, -(r^2 / K) <dm, m>
+  float* row_gradients;     // [T][16 row steps]: r dm
+  float* grad_pre;          // [T][n]: <du, x_i>
+  float* partials;          // [parts][rows][n C]: of dphi
+
+  FinishScratch(const FinishShape& shape, void* scratch);
+};
+
+// Fills everything but phi and partials, and gives dalpha and dbias.
+void coefficient_backward(const MhcPreBackwardArgs& args, const FinishScratch& scratch);
+
+}  // namespace birkhoff::cuda

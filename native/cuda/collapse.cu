@@ -1,0 +1,101 @@
+// Collapse: see collapse.h. A block takes eight tokens: all threads fold, one thread per token runs Sinkhorn in
+// registers while other blocks of the SM stream, then all threads collapse.
+//
+//   q = sum of partials, in order    r = (s/K + eps)^(-1/2)    input_c = sum_i pre_i x_ic
+#include "cuda/collapse.h"
+
+namespace birkhoff::cuda {
+namespace {
+
+constexpr int kTokens = 8;
+constexpr int kThreads = 256;
+
+template <int n, bool Head, bool Vector, class T>
+__global__ void __launch_bounds__(kThreads) collapse_kernel(const CollapseArgs a) {
+  using Coefs = Coefficients<n, Head, float>;
+  constexpr int N = Coefs::kCount, kPadded = 8 * kRowTiles<n>;
+  BIRKHOFF_SHARED(float, m, [kTokens][N + 1]);
+  BIRKHOFF_SHARED(float, pre, [kTokens][n]);
+  const int64_t first = int64_t{blockIdx.x} * kTokens, C = a.channels;
+  const int live = static_cast<int>(a.tokens - first < kTokens ? a.tokens - first : kTokens);
+  const bool writes = blockIdx.y == 0;  // blocks of one tile differ in their columns only
+
+  for (int k = threadIdx.x; k < live * N; k += kThreads) {
+    const int t = k / N, row = k % N;
+    const int64_t token = first + t;
+    float q = 0.0f, squares = 0.0f;
+    for (int64_t split = 0; split < a.splits; ++split) {
+      q += a.partials.q[(split * a.tokens + token) * kPadded + row];
+      squares += a.partials.squares[split * a.tokens + token];
+    }
+    const float r = 1.0f / sqrtf(squares / static_cast<float>(n * C) + static_cast<float>(a.options.norm_eps));
+    m[t][row] = r * q;
+    if (!writes) continue;
+    a.q[token * N + row] = q;
+    if (row == 0) a.r[token] = r;
+  }
+  __syncthreads();
+  if (static_cast<int>(threadIdx.x) < live) {
+    const int64_t token = first + threadIdx.x;
+    float own[N];
+#pragma unroll
+    for (int k = 0; k < N; ++k) own[k] = m[threadIdx.x][k];
+    Coefs coefficients;
+    coefficients.compute(own, a.alpha, a.bias, a.options, NoSums{});
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      const float value = coefficients.pre[i] + pre_shift(a.options);
+      pre[threadIdx.x][i] = value;
+      if (writes) a.pre[token * n + i] = value;
+    }
+    if constexpr (!Head)
+      if (writes) {
+#pragma unroll
+        for (int i = 0; i < n; ++i) a.post[token * n + i] = coefficients.post[i];
+#pragma unroll
+        for (int k = 0; k < n * n; ++k) a.res[token * n * n + k] = coefficients.res[k];
+      }
+  }
+  __syncthreads();
+
+  const T* x = static_cast<const T*>(a.x);
+  T* input = static_cast<T*>(a.input);
+  const int64_t step = int64_t{kThreads} * 8 * gridDim.y;
+  for (int t = 0; t < live; ++t) {
+    const int64_t token = first + t;
+    for (int64_t c = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * 8; c < C; c += step) {
+      float v[n][8], sum[8];
+#pragma unroll
+      for (int i = 0; i < n; ++i) load_some<Vector>(x + (token * n + i) * C + c, C - c, v[i]);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        sum[k] = pre[t][0] * v[0][k];
+#pragma unroll
+        for (int i = 1; i < n; ++i) sum[k] = vfma(pre[t][i], v[i][k], sum[k]);
+      }
+      store_some<Vector>(input + token * C + c, C - c, sum);
+    }
+  }
+}
+
+}  // namespace
+
+void collapse(const CollapseArgs& args, int64_t n, DType dtype, bool head) {
+  const int64_t tiles = ceil_div(args.tokens, kTokens);
+  // Few tokens: several blocks per tile, each for some of the columns.
+  const int64_t wanted = 2 * current().multiprocessors / tiles, most = ceil_div(args.channels, kThreads * 8);
+  const int64_t columns = wanted < 1 ? 1 : wanted < most ? wanted : most;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(columns));
+  with_streams(n, [&](auto streams) {
+    with_float_type(dtype, [&](auto* type) {
+      with_bool(args.channels % 8 == 0 && aligned16(args.x) && aligned16(args.input), [&](auto vector) {
+        with_bool(head, [&](auto is_head) {
+          launch(collapse_kernel<streams(), is_head(), vector(), std::remove_pointer_t<decltype(type)>>, grid, kThreads,
+                 0, args);
+        });
+      });
+    });
+  });
+}
+
+}  // namespace birkhoff::cuda

@@ -1,0 +1,23 @@
+// The second kernel of mhcPre and of the seam: folds the projection's ordered partial sums, computes the coefficients,
+// and collapses the streams into the branch's input.
+#pragma once
+#include "cuda/math.h"
+#include "cuda/projection.h"
+#include "ops/mhc_pre.h"
+
+namespace birkhoff::cuda {
+
+struct CollapseArgs {
+  const void* x;  // streams [T, n, C]
+  const float *alpha, *bias;
+  void* input;
+  float *pre, *post, *res, *q, *r;
+  ProjectionPartials partials;
+  int64_t tokens, channels, splits;
+  CoefficientOptions options;
+};
+
+// For streams of n, of x's type; head: pre alone. Enqueues; tokens must not be 0.
+void collapse(const CollapseArgs& args, int64_t n, DType dtype, bool head);
+
+}  // namespace birkhoff::cuda
