@@ -45,6 +45,7 @@ struct ReduceAxisArgs {
     require_optional_size(kName, "factor", factor, {outer, count, inner});
   }
   int64_t scratch_bytes() const { return checked_product({outer, reduce_pieces(count, inner), inner, 4}); }
+  int64_t cuda_scratch_bytes() const { return scratch_bytes(); }
 };
 
 struct BroadcastAxisArgs {
