@@ -26,6 +26,7 @@ struct SumSquaresArgs {
   }
   int64_t tasks() const { return (x.size + kPerTask - 1) / kPerTask; }
   int64_t scratch_bytes() const { return 8 * tasks(); }
+  int64_t cuda_scratch_bytes() const { return scratch_bytes(); }
 };
 
 struct SquareRootArgs {
