@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/stream.h"
+#include "cuda/index_errors.h"
 
 namespace birkhoff::cuda {
 
@@ -48,6 +49,7 @@ class Context {
   cudaStream_t compute = nullptr;
   cudaStream_t priority = nullptr;  // copies of results to the host, beside the next kernels
   void* blas = nullptr;             // cublasHandle_t, where cuBLAS was found
+  IndexErrors index_errors;
 
  private:
   struct Pinned {
@@ -59,6 +61,7 @@ class Context {
     Pinned staged;
     void* target;
     size_t bytes;
+    bool index_errors;  // their words come before the bytes
     Completion done;
   };
   Pinned pinned(size_t bytes);
