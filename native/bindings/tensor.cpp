@@ -86,11 +86,11 @@ void deliver(napi_env raw, napi_value, void* context, void* data) {
   }
 }
 
-// Queued work: the first error so far, or the bytes, to `done`.
+// Queued work: the first error so far, or the bytes, to `done`. A GPU is waited for also where there are no bytes.
 void copy_out(Device& device, const char* source, std::vector<char>& target, const Completion& done) {
   std::exception_ptr error = device.stream->take_error();
   try {
-    if (!error && !target.empty()) {
+    if (!error && (!target.empty() || device.backend.gpu)) {
       device.backend.copy_to_host(device.backend.context, target.data(), source, target.size(), done);
       return;
     }

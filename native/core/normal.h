@@ -9,8 +9,8 @@
 
 namespace birkhoff {
 
-// log u for a normal u in (0, 1]: u = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1) / (m + 1)).
-MHC_HD double log_of_unit(double u) {
+// log u for a normal, positive u: u = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1) / (m + 1)).
+MHC_HD double log_of_normal(double u) {
   uint64_t bits;
   memcpy(&bits, &u, 8);
   int exponent = static_cast<int>(bits >> 52) - 1023;
@@ -68,7 +68,7 @@ MHC_HD void cos_sin_turn(double v, double& cosine, double& sine) {
 
 // Two independent N(0, 1) from two words.
 MHC_HD void normal_pair(uint32_t a, uint32_t b, double& first, double& second) {
-  const double radius = sqrt(-2.0 * log_of_unit((a + 1.0) * 0x1p-32));
+  const double radius = sqrt(-2.0 * log_of_normal((a + 1.0) * 0x1p-32));
   double cosine, sine;
   cos_sin_turn(b * 0x1p-32, cosine, sine);
   first = radius * cosine;

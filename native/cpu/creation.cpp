@@ -23,20 +23,6 @@ BIRKHOFF_INLINE void convert_each(const From* x, To* out, int64_t size, const F&
   });
 }
 
-BIRKHOFF_INLINE int32_t truncate(float v) {
-  if (v != v) return 0;
-  if (v >= 2147483648.0f) return 2147483647;
-  return v < -2147483648.0f ? -2147483647 - 1 : static_cast<int32_t>(v);
-}
-
-// Rounded once: what float32 cannot hold is folded into a sticky bit below the last place of bfloat16.
-BIRKHOFF_INLINE bfloat16 integer_to_bfloat16(int32_t v) {
-  uint32_t size = v < 0 ? 0u - static_cast<uint32_t>(v) : static_cast<uint32_t>(v);
-  if (size >> 24) size = (size & ~0xffu) | ((size & 0xffu) ? 0x100u : 0u);
-  const float exact = static_cast<float>(size);
-  return to_bfloat16(v < 0 ? -exact : exact);
-}
-
 template <class From, class To>
 BIRKHOFF_INLINE void convert_floats(const From* x, To* out, int64_t size) {
   parallel_vectors(
@@ -80,13 +66,13 @@ void cast(const CastArgs& args) {
   if (x.dtype == out.dtype)
     copy_bytes(x.data, out.data, x.size * dtype_bytes(x.dtype));
   else if (to_integer && x.dtype == DType::kFloat32)
-    convert_each(x.f32(), out.i32(), x.size, [](float v) { return truncate(v); });
+    convert_each(x.f32(), out.i32(), x.size, [](float v) { return truncate_to_int32(v); });
   else if (to_integer)
-    convert_each(x.bf16(), out.i32(), x.size, [](bfloat16 v) { return truncate(to_float(v)); });
+    convert_each(x.bf16(), out.i32(), x.size, [](bfloat16 v) { return truncate_to_int32(to_float(v)); });
   else if (from_integer && out.dtype == DType::kFloat32)
     convert_each(x.i32(), out.f32(), x.size, [](int32_t v) { return static_cast<float>(v); });
   else if (from_integer)
-    convert_each(x.i32(), out.bf16(), x.size, [](int32_t v) { return integer_to_bfloat16(v); });
+    convert_each(x.i32(), out.bf16(), x.size, [](int32_t v) { return int32_to_bfloat16(v); });
   else if (x.dtype == DType::kFloat32)
     convert_floats(x.f32(), out.bf16(), x.size);
   else

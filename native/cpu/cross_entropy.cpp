@@ -1,8 +1,8 @@
 // Cross entropy on CPU: a task is a group of tokens; the losses of the tokens are summed in their order, in double.
 #include <math.h>
 
+#include "core/raise.h"
 #include "cpu/kernels.h"
-#include "cpu/raise.h"
 #include "cpu/rows.h"
 
 namespace birkhoff::cpu::BIRKHOFF_ISA {

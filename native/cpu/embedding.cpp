@@ -1,7 +1,7 @@
 // Embedding on CPU. Backward writes each row of the table once: the tokens of a row are chained beforehand, in order,
 // so that the sum needs neither atomics nor a float32 copy of the table.
+#include "core/raise.h"
 #include "cpu/kernels.h"
-#include "cpu/raise.h"
 #include "cpu/rows.h"
 
 namespace birkhoff::cpu::BIRKHOFF_ISA {

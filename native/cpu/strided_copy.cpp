@@ -8,53 +8,8 @@ namespace {
 constexpr int64_t kBytesPerTask = 1 << 16;
 constexpr int64_t kTile = 32;
 
-struct Axis {
-  int64_t extent, from, to;  // extent, source stride, target stride
-};
-
-struct Layout {
-  int axes = 0;
-  Axis axis[kMaxAxes];
-};
-
-// Without axes of extent 1, and with neighbours that are one axis in both layouts merged.
-BIRKHOFF_INLINE Layout simplified(const StridedCopyArgs& args) {
-  Layout out;
-  for (int64_t i = 0; i < args.shape.size; ++i) {
-    const Axis next = {args.shape.values[i], args.source_strides.values[i], args.target_strides.values[i]};
-    if (next.extent == 1) continue;
-    if (out.axes > 0) {
-      Axis& last = out.axis[out.axes - 1];
-      if (last.from == next.from * next.extent && last.to == next.to * next.extent) {
-        last = {last.extent * next.extent, next.from, next.to};
-        continue;
-      }
-    }
-    out.axis[out.axes++] = next;
-  }
-  return out;
-}
-
-// Offsets of the index-th combination of the first `count` axes, last one fastest.
-BIRKHOFF_INLINE void locate(const Layout& layout, int count, int64_t index, int64_t& from, int64_t& to) {
-  from = to = 0;
-  for (int a = count - 1; a >= 0; --a) {
-    const Axis& axis = layout.axis[a];
-    const int64_t i = index % axis.extent;
-    index /= axis.extent;
-    from += i * axis.from;
-    to += i * axis.to;
-  }
-}
-
-BIRKHOFF_INLINE int64_t combinations(const Layout& layout, int count) {
-  int64_t total = 1;
-  for (int a = 0; a < count; ++a) total *= layout.axis[a].extent;
-  return total;
-}
-
 template <class T>
-void copy_rows(const Layout& layout, const T* source, T* target) {
+void copy_rows(const CopyLayout& layout, const T* source, T* target) {
   const int outer = layout.axes - 1;
   const int64_t row = layout.axis[outer].extent, rows = combinations(layout, outer);
   const int64_t piece = kBytesPerTask / static_cast<int64_t>(sizeof(T));
@@ -74,9 +29,9 @@ void copy_rows(const Layout& layout, const T* source, T* target) {
 // One tile through a buffer: read along the source's lines, written along the target's, so no cache line is touched 32
 // times from far away (extents that are powers of two would map them all to one set).
 template <class T>
-BIRKHOFF_INLINE void copy_tile(const T* source, T* target, const Axis& rows, const Axis& columns) {
+BIRKHOFF_INLINE void copy_tile(const T* source, T* target, const CopyAxis& rows, const CopyAxis& columns) {
   const bool source_by_rows = columns.from == 1;
-  const Axis &outer = source_by_rows ? rows : columns, &inner = source_by_rows ? columns : rows;
+  const CopyAxis &outer = source_by_rows ? rows : columns, &inner = source_by_rows ? columns : rows;
   // In the source `inner` is contiguous, in the target `outer`.
   T buffer[kTile][kTile];
   if (outer.extent == kTile && inner.extent == kTile) {
@@ -96,9 +51,9 @@ BIRKHOFF_INLINE void copy_tile(const T* source, T* target, const Axis& rows, con
 
 // The last two axes: one has stride 1 in the source, the other in the target.
 template <class T>
-void copy_tiles(const Layout& layout, const T* source, T* target) {
+void copy_tiles(const CopyLayout& layout, const T* source, T* target) {
   const int outer = layout.axes - 2;
-  const Axis rows = layout.axis[outer], columns = layout.axis[outer + 1];
+  const CopyAxis rows = layout.axis[outer], columns = layout.axis[outer + 1];
   const int64_t down = ceil_div(rows.extent, kTile), across = ceil_div(columns.extent, kTile);
   parallel(combinations(layout, outer) * down, [&](int64_t task) {
     int64_t from, to;
@@ -113,9 +68,9 @@ void copy_tiles(const Layout& layout, const T* source, T* target) {
 }
 
 template <class T>
-void copy_elements(const Layout& layout, const T* source, T* target) {
+void copy_elements(const CopyLayout& layout, const T* source, T* target) {
   const int outer = layout.axes - 1;
-  const Axis last = layout.axis[outer];
+  const CopyAxis last = layout.axis[outer];
   const int64_t rows = combinations(layout, outer), per_task = max64(1, 16384 / last.extent);
   parallel(ceil_div(rows, per_task), [&](int64_t task) {
     for (int64_t r = task * per_task; r < min64(rows, (task + 1) * per_task); ++r) {
@@ -127,27 +82,18 @@ void copy_elements(const Layout& layout, const T* source, T* target) {
 }
 
 template <class T>
-void copy_any(Layout layout, const T* source, T* target) {
-  if (layout.axes == 0) layout.axis[layout.axes++] = {1, 1, 1};
-  const Axis last = layout.axis[layout.axes - 1];
-  if (last.from == 1 && last.to == 1) return copy_rows(layout, source, target);
-  // Brings the axis that is contiguous in the other layout next to the last one.
-  for (int a = 0; a < layout.axes - 1; ++a) {
-    const Axis axis = layout.axis[a];
-    if (!((axis.from == 1 && last.to == 1) || (axis.to == 1 && last.from == 1))) continue;
-    for (int b = a; b < layout.axes - 2; ++b) layout.axis[b] = layout.axis[b + 1];
-    layout.axis[layout.axes - 2] = axis;
-    return copy_tiles(layout, source, target);
-  }
+void copy_any(CopyLayout layout, const T* source, T* target) {
+  const CopyKind kind = arrange(layout);
+  if (kind == CopyKind::kRows) return copy_rows(layout, source, target);
+  if (kind == CopyKind::kTiles) return copy_tiles(layout, source, target);
   copy_elements(layout, source, target);
 }
 
 }  // namespace
 
 void strided_copy(const StridedCopyArgs& args) {
-  for (int64_t i = 0; i < args.shape.size; ++i)
-    if (args.shape.values[i] == 0) return;
-  const Layout layout = simplified(args);
+  if (args.empty()) return;
+  const CopyLayout layout = simplified(args);
   if (args.source.dtype == DType::kBFloat16)
     copy_any(layout, args.source.as<uint16_t>() + args.source_offset, args.target.as<uint16_t>() + args.target_offset);
   else

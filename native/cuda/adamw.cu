@@ -1,4 +1,5 @@
-// AdamW on CUDA; see ops/adamw.h. One pass over the four arrays, with the CPU's arithmetic and bits.
+// AdamW on CUDA: one pass over the four arrays; see ops/adamw.h. The arithmetic is the CPU's, operation by operation,
+// and so are the bits where the CPU has fused multiply-adds.
 #include <cmath>
 
 #include "cuda/math.h"
@@ -9,42 +10,54 @@ namespace {
 
 constexpr int kThreads = 256;
 
-struct AdamWFactors {
-  float rate, root_scale, decay, beta1, rest1, beta2, rest2, eps;
+struct Step {
+  float beta1, rest1, beta2, rest2, rate, root_scale, eps, decay;
 };
 
-template <class T>
+template <bool Vector, class G>
 __global__ void __launch_bounds__(kThreads)
-    adamw_kernel(int64_t size, const AdamWFactors f, const T* grad, float* param, float* m, float* v) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step) {
-    const float g = to_float(grad[i]);
-    const float first = vfma(f.beta1, m[i], f.rest1 * g);
-    const float second = vfma(f.beta2, v[i], f.rest2 * (g * g));
-    const float update = first / (vsqrt(second) * f.root_scale + f.eps);
-    m[i] = first;
-    v[i] = second;
-    param[i] = param[i] * f.decay - update * f.rate;
+    adamw_kernel(float* param, const G* grad, float* m, float* v, int64_t size, const Step s) {
+  const int64_t step = int64_t{8} * kThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+    const int64_t count = size - i;
+    float p[8], g[8], first[8], second[8];
+    load_some<Vector>(grad + i, count, g);
+    load_some<Vector>(m + i, count, first);
+    load_some<Vector>(v + i, count, second);
+    load_some<Vector>(param + i, count, p);
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      first[k] = vfma(s.beta1, first[k], s.rest1 * g[k]);
+      second[k] = vfma(s.beta2, second[k], s.rest2 * (g[k] * g[k]));
+      const float update = first[k] / (vsqrt(second[k]) * s.root_scale + s.eps);
+      p[k] = p[k] * s.decay - update * s.rate;
+    }
+    store_some<Vector>(m + i, count, first);
+    store_some<Vector>(v + i, count, second);
+    store_some<Vector>(param + i, count, p);
   }
 }
 
 }  // namespace
 
 void adamw(const AdamWArgs& args) {
-  if (args.param.size == 0) return;
+  const int64_t size = args.param.size;
+  if (size == 0) return;
   const double step = static_cast<double>(args.step);
-  const AdamWFactors factors{.rate = static_cast<float>(args.lr / (1.0 - std::pow(args.beta1, step))),
-                             .root_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(args.beta2, step))),
-                             .decay = static_cast<float>(1.0 - args.lr * args.weight_decay),
-                             .beta1 = static_cast<float>(args.beta1),
-                             .rest1 = static_cast<float>(1.0 - args.beta1),
-                             .beta2 = static_cast<float>(args.beta2),
-                             .rest2 = static_cast<float>(1.0 - args.beta2),
-                             .eps = static_cast<float>(args.eps)};
+  const Step s = {.beta1 = static_cast<float>(args.beta1),
+                  .rest1 = static_cast<float>(1.0 - args.beta1),
+                  .beta2 = static_cast<float>(args.beta2),
+                  .rest2 = static_cast<float>(1.0 - args.beta2),
+                  .rate = static_cast<float>(args.lr / (1.0 - pow(args.beta1, step))),
+                  .root_scale = static_cast<float>(1.0 / sqrt(1.0 - pow(args.beta2, step))),
+                  .eps = static_cast<float>(args.eps),
+                  .decay = static_cast<float>(1.0 - args.lr * args.weight_decay)};
   with_float_type(args.grad.dtype, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    launch(adamw_kernel<T>, grid_for(args.param.size, kThreads), kThreads, 0, args.param.size, factors,
-           args.grad.as<T>(), args.param.f32(), args.m.f32(), args.v.f32());
+    using G = std::remove_pointer_t<decltype(type)>;
+    with_bool(size % 8 == 0 && aligned16(args.param, args.grad, args.m, args.v), [&](auto vector) {
+      launch(adamw_kernel<vector(), G>, grid_for(size, 8 * kThreads), kThreads, 0, args.param.f32(), args.grad.as<G>(),
+             args.m.f32(), args.v.f32(), size, s);
+    });
   });
 }
 

@@ -59,14 +59,13 @@ Context::Context(int index) : index(index) {
     check(cudaDeviceGetDefaultMemPool(&pool_, index), "cudaDeviceGetDefaultMemPool");
     uint64_t keep = 0;
     check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
-    check(cudaMallocHost(reinterpret_cast<void**>(&faults_), 2 * sizeof(IndexFault)), "cudaMallocHost");
-    for (int op = 0; op < 2; ++op) faults_[op] = {~0ull, 0};
     open_gemm(*this);
+    index_errors.open(*this);
     reader_ = std::thread([this] { read_loop(); });
   } catch (...) {
     // The destructor does not run.
+    index_errors.close();
     close_gemm(*this);
-    if (faults_) cudaFreeHost(faults_);
     for (cudaStream_t stream : {compute, priority, memory_})
       if (stream) cudaStreamDestroy(stream);
     throw;
@@ -77,8 +76,8 @@ Context::Context(int index) : index(index) {
 Context::~Context() {
   stop_reader();
   cudaSetDevice(index);
+  index_errors.close();
   close_gemm(*this);
-  cudaFreeHost(faults_);
   for (Pinned& buffer : pinned_) {
     cudaFreeHost(buffer.data);
     cudaEventDestroy(buffer.ready);
@@ -192,23 +191,31 @@ void Context::copy_from_host(void* target, const void* source, size_t bytes) {
   check(error, "copy to the device");
 }
 
+// No bytes: only waits for what the device has to do.
 void Context::copy_to_host(void* target, const void* source, size_t bytes, Completion done) {
   if (recording_) throw Error(kDeviceError, "cuda: a tensor cannot be read while a graph is recorded");
-  const Pinned staged = pinned(bytes);
-  void* snapshot = nullptr;
-  cudaError_t error = cudaMallocAsync(&snapshot, bytes, compute);
+  const bool words = index_errors.used();
+  const size_t before = words ? IndexErrors::kBytes : 0, total = before + bytes;
+  const Pinned staged = pinned(total);
+  char* snapshot = nullptr;
+  cudaError_t error = total ? cudaMallocAsync(reinterpret_cast<void**>(&snapshot), total, compute) : cudaSuccess;
   if (error == cudaSuccess) {
-    error = cudaMemcpyAsync(snapshot, source, bytes, cudaMemcpyDeviceToDevice, compute);
+    if (words) error = index_errors.take(snapshot, compute);
+    if (error == cudaSuccess && bytes)
+      error = cudaMemcpyAsync(snapshot + before, source, bytes, cudaMemcpyDeviceToDevice, compute);
     if (error == cudaSuccess) error = cudaEventRecord(staged.ready, compute);
     if (error == cudaSuccess) error = cudaStreamWaitEvent(priority, staged.ready, 0);
-    if (error == cudaSuccess) error = cudaMemcpyAsync(staged.data, snapshot, bytes, cudaMemcpyDeviceToHost, priority);
-    const cudaError_t freed = cudaFreeAsync(snapshot, priority);
+    if (error == cudaSuccess && total)
+      error = cudaMemcpyAsync(staged.data, snapshot, total, cudaMemcpyDeviceToHost, priority);
+    const cudaError_t freed = total ? cudaFreeAsync(snapshot, priority) : cudaSuccess;
     if (error == cudaSuccess) error = freed;
     if (error == cudaSuccess) error = cudaEventRecord(staged.ready, priority);
   } else if (error == cudaErrorMemoryAllocation) {
     // No room for the snapshot: the compute stream does the whole way.
     cudaGetLastError();
-    error = cudaMemcpyAsync(staged.data, source, bytes, cudaMemcpyDeviceToHost, compute);
+    error = words ? index_errors.take(staged.data, compute) : cudaSuccess;
+    if (error == cudaSuccess && bytes)
+      error = cudaMemcpyAsync(static_cast<char*>(staged.data) + before, source, bytes, cudaMemcpyDeviceToHost, compute);
     if (error == cudaSuccess) error = cudaEventRecord(staged.ready, compute);
   }
   if (error != cudaSuccess) {
@@ -217,7 +224,7 @@ void Context::copy_to_host(void* target, const void* source, size_t bytes, Compl
   }
   {
     std::lock_guard lock(read_mutex_);
-    reads_.push_back({staged, target, bytes, std::move(done)});
+    reads_.push_back({staged, target, bytes, words, std::move(done)});
   }
   read_ready_.notify_one();
 }
@@ -234,8 +241,9 @@ void Context::read_loop() noexcept {
     std::exception_ptr error;
     try {
       check(cudaEventSynchronize(read.staged.ready), "waiting for the device");
-      throw_index_fault();
-      std::memcpy(read.target, read.staged.data, read.bytes);
+      const char* data = static_cast<const char*>(read.staged.data);
+      if (read.index_errors) index_errors.raise(data);
+      if (read.bytes) std::memcpy(read.target, data + (read.index_errors ? IndexErrors::kBytes : 0), read.bytes);
     } catch (...) {
       error = std::current_exception();
     }
@@ -254,18 +262,6 @@ void Context::stop_reader() {
   }
   read_ready_.notify_all();
   if (reader_.joinable()) reader_.join();
-}
-
-void Context::throw_index_fault() {
-  constexpr const char* kArguments[] = {"embedding: indices", "crossEntropy: targets"};
-  for (int op = 0; op < 2; ++op) {
-    if (faults_[op].first == ~0ull) continue;
-    const auto value = static_cast<int32_t>(faults_[op].first);
-    const std::string message = std::string(kArguments[op]) + "[" + std::to_string(faults_[op].first >> 32) + "] is " +
-                                std::to_string(value) + ", want 0 to " + std::to_string(faults_[op].count - 1);
-    faults_[op] = {~0ull, 0};
-    throw Error(kRangeError, message);
-  }
 }
 
 void Context::synchronize() {

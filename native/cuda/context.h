@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "core/stream.h"
-#include "cuda/index_fault.h"
+#include "cuda/index_errors.h"
 
 namespace birkhoff::cuda {
 
@@ -41,8 +41,6 @@ class Context {
   void copy_to_host(void* target, const void* source, size_t bytes, Completion done);
   std::function<void()> record(std::shared_ptr<const Work> work);
   void synchronize();
-  // Where kernels report an index out of range of one op; thrown by the next read.
-  IndexFault* index_fault(IndexedOp op) const { return faults_ + static_cast<int>(op); }
   void stop_reader();
 
   const int index;
@@ -51,6 +49,7 @@ class Context {
   cudaStream_t compute = nullptr;
   cudaStream_t priority = nullptr;  // copies of results to the host, beside the next kernels
   void* blas = nullptr;             // of cublas.cpp, where cuBLAS was found
+  IndexErrors index_errors;
 
  private:
   struct Pinned {
@@ -62,6 +61,7 @@ class Context {
     Pinned staged;
     void* target;
     size_t bytes;
+    bool index_errors;  // their words come before the bytes
     Completion done;
   };
   Pinned pinned(size_t bytes);
@@ -75,8 +75,6 @@ class Context {
 
   cudaStream_t memory_ = nullptr;  // allocations: never the stream that a graph is recorded from
   cudaMemPool_t pool_ = nullptr;
-  IndexFault* faults_ = nullptr;  // pinned, one per IndexedOp
-  void throw_index_fault();
   bool recording_ = false;  // dispatch thread only
 
   std::mutex pinned_mutex_;

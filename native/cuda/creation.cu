@@ -1,4 +1,5 @@
-// fill, randn and cast on CUDA; see ops/creation.h. The bits are the CPU's.
+// fill, randn and cast on CUDA; see ops/creation.h. Bits are the CPU's: the random numbers are a function of seed and
+// position, and every conversion is rounded by the same code.
 #include "core/normal.h"
 #include "core/philox.h"
 #include "cuda/math.h"
@@ -9,104 +10,141 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) fill_kernel(int64_t size, T value, T* out) {
+// Word: four bytes where the start allows, else one bfloat16.
+template <class Word>
+__global__ void __launch_bounds__(kThreads) fill_kernel(Word* out, int64_t size, Word value) {
   const int64_t step = int64_t{kThreads} * gridDim.x;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step) out[i] = value;
 }
 
-// One counter per thread and pass: four numbers.
-template <class T>
-__global__ void __launch_bounds__(kThreads) randn_kernel(int64_t size, uint64_t seed, double mean, double std, T* out) {
+__global__ void __launch_bounds__(kThreads) fill_vectors_kernel(uint4* out, int64_t size, uint32_t value) {
   const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t block = int64_t{blockIdx.x} * kThreads + threadIdx.x; 4 * block < size; block += step) {
-    const PhiloxWords words = philox4x32(seed, static_cast<uint64_t>(block), 0);
-    double z[4];
-    normal_pair(words.w[0], words.w[1], z[0], z[1]);
-    normal_pair(words.w[2], words.w[3], z[2], z[3]);
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step)
+    out[i] = make_uint4(value, value, value, value);
+}
+
+template <class Word>
+void fill_words(Word* out, int64_t size, Word value) {
+  launch(fill_kernel<Word>, grid_for(size, kThreads), kThreads, 0, out, size, value);
+}
+
+// out_i = mean + std z_i, eight at a time: two draws of Philox, four pairs of deviates.
+template <bool Vector, class T>
+__global__ void __launch_bounds__(kThreads) randn_kernel(T* out, int64_t size, uint64_t seed, double mean, double std) {
+  const int64_t step = int64_t{8} * kThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+    float drawn[8];
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
-      if (4 * block + k < size) from_float(static_cast<float>(mean + std * z[k]), out[4 * block + k]);
+    for (int k = 0; k < 8; k += 4) {
+      const PhiloxWords words = philox4x32(seed, static_cast<uint64_t>((i + k) / 4), 0);
+#pragma unroll
+      for (int pair = 0; pair < 4; pair += 2) {
+        double first, second;
+        normal_pair(words.w[pair], words.w[pair + 1], first, second);
+        drawn[k + pair] = static_cast<float>(mean + std * first);
+        drawn[k + pair + 1] = static_cast<float>(mean + std * second);
+      }
+    }
+    store_some<Vector>(out + i, size - i, drawn);
   }
 }
 
-__device__ __forceinline__ void convert(float v, float& out) {
-  out = v;
+template <bool Vector, class From, class To>
+__global__ void __launch_bounds__(kThreads) cast_floats_kernel(const From* x, To* out, int64_t size) {
+  const int64_t step = int64_t{8} * kThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+    float v[8];
+    load_some<Vector>(x + i, size - i, v);
+    store_some<Vector>(out + i, size - i, v);
+  }
 }
-__device__ __forceinline__ void convert(float v, bfloat16& out) {
-  out = to_bfloat16(v);
-}
-__device__ __forceinline__ void convert(bfloat16 v, float& out) {
-  out = to_float(v);
-}
+
 __device__ __forceinline__ void convert(float v, int32_t& out) {
-  out = v != v ? 0 : v >= 2147483648.0f ? 2147483647 : v < -2147483648.0f ? -2147483647 - 1 : static_cast<int32_t>(v);
+  out = truncate_to_int32(v);
 }
 __device__ __forceinline__ void convert(bfloat16 v, int32_t& out) {
-  convert(to_float(v), out);
+  out = truncate_to_int32(to_float(v));
 }
 __device__ __forceinline__ void convert(int32_t v, float& out) {
   out = static_cast<float>(v);
 }
-// Rounded once: what float32 cannot hold is folded into a sticky bit below the last place of bfloat16.
 __device__ __forceinline__ void convert(int32_t v, bfloat16& out) {
-  uint32_t size = v < 0 ? 0u - static_cast<uint32_t>(v) : static_cast<uint32_t>(v);
-  if (size >> 24) size = (size & ~0xffu) | ((size & 0xffu) ? 0x100u : 0u);
-  const float exact = static_cast<float>(size);
-  out = to_bfloat16(v < 0 ? -exact : exact);
+  out = int32_to_bfloat16(v);
 }
 
 template <class From, class To>
-__global__ void __launch_bounds__(kThreads) cast_kernel(int64_t size, const From* x, To* out) {
+__global__ void __launch_bounds__(kThreads) cast_each_kernel(const From* x, To* out, int64_t size) {
   const int64_t step = int64_t{kThreads} * gridDim.x;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step) convert(x[i], out[i]);
 }
 
 template <class From, class To>
-void cast_each(const CastArgs& args) {
-  launch(cast_kernel<From, To>, grid_for(args.x.size, kThreads), kThreads, 0, args.x.size, args.x.as<From>(),
-         args.out.as<To>());
+void cast_floats(const From* x, To* out, int64_t size) {
+  with_bool(size % 8 == 0 && aligned16(x) && aligned16(out), [&](auto vector) {
+    launch(cast_floats_kernel<vector(), From, To>, grid_for(size, 8 * kThreads), kThreads, 0, x, out, size);
+  });
 }
-
-template <class T>
-void fill_with(const FillArgs& args, T value) {
-  launch(fill_kernel<T>, grid_for(args.out.size, kThreads), kThreads, 0, args.out.size, value, args.out.as<T>());
+template <class From, class To>
+void cast_each(const From* x, To* out, int64_t size) {
+  launch(cast_each_kernel<From, To>, grid_for(size, kThreads), kThreads, 0, x, out, size);
 }
 
 }  // namespace
 
 void fill(const FillArgs& args) {
-  if (args.out.size == 0) return;
-  if (args.out.dtype == DType::kInt32)
-    fill_with(args, static_cast<int32_t>(args.value));
-  else if (args.out.dtype == DType::kBFloat16)
-    fill_with(args, to_bfloat16(static_cast<float>(args.value)));
+  const int64_t size = args.out.size, bytes = size * dtype_bytes(args.out.dtype);
+  if (size == 0) return;
+  const bool narrow = args.out.dtype == DType::kBFloat16;
+  const float rounded = static_cast<float>(args.value);
+  uint32_t word;
+  if (narrow)
+    word = uint32_t{to_bfloat16(rounded).bits} * 0x10001u;
+  else if (args.out.dtype == DType::kInt32)
+    word = static_cast<uint32_t>(static_cast<int32_t>(args.value));
   else
-    fill_with(args, static_cast<float>(args.value));
+    memcpy(&word, &rounded, 4);
+  if (bytes % 16 == 0 && aligned16(args.out))
+    launch(fill_vectors_kernel, grid_for(bytes / 16, kThreads), kThreads, 0, args.out.as<uint4>(), bytes / 16, word);
+  else if (narrow)
+    fill_words(args.out.as<uint16_t>(), size, static_cast<uint16_t>(word));
+  else
+    fill_words(args.out.as<uint32_t>(), size, word);
 }
 
 void randn(const RandnArgs& args) {
   if (args.out.size == 0) return;
   with_float_type(args.out.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch(randn_kernel<T>, grid_for(ceil_div(args.out.size, 4), kThreads), kThreads, 0, args.out.size,
-           static_cast<uint64_t>(args.seed), args.mean, args.std, args.out.as<T>());
+    with_bool(args.out.size % 8 == 0 && aligned16(args.out), [&](auto vector) {
+      launch(randn_kernel<vector(), T>, grid_for(args.out.size, 8 * kThreads), kThreads, 0, args.out.as<T>(),
+             args.out.size, static_cast<uint64_t>(args.seed), args.mean, args.std);
+    });
   });
 }
 
 void cast(const CastArgs& args) {
-  const DType from = args.x.dtype, to = args.out.dtype;
-  if (args.x.size == 0) return;
-  if (from == to)
-    current().check(cudaMemcpyAsync(args.out.data, args.x.data, static_cast<size_t>(args.x.size * dtype_bytes(from)),
-                                    cudaMemcpyDeviceToDevice, current().compute),
-                    "copy within the device");
-  else if (from == DType::kFloat32)
-    to == DType::kInt32 ? cast_each<float, int32_t>(args) : cast_each<float, bfloat16>(args);
-  else if (from == DType::kBFloat16)
-    to == DType::kInt32 ? cast_each<bfloat16, int32_t>(args) : cast_each<bfloat16, float>(args);
-  else
-    to == DType::kFloat32 ? cast_each<int32_t, float>(args) : cast_each<int32_t, bfloat16>(args);
+  const View &x = args.x, &out = args.out;
+  if (x.size == 0) return;
+  if (x.dtype == out.dtype) {
+    Context& context = current();
+    context.check(cudaMemcpyAsync(out.data, x.data, static_cast<size_t>(x.size * dtype_bytes(x.dtype)),
+                                  cudaMemcpyDeviceToDevice, context.compute),
+                  "cudaMemcpyAsync");
+  } else if (out.dtype == DType::kInt32) {
+    with_float_type(x.dtype, [&](auto* type) {
+      using T = std::remove_pointer_t<decltype(type)>;
+      cast_each(x.as<const T>(), out.i32(), x.size);
+    });
+  } else if (x.dtype == DType::kInt32) {
+    with_float_type(out.dtype, [&](auto* type) {
+      using T = std::remove_pointer_t<decltype(type)>;
+      cast_each(static_cast<const int32_t*>(x.i32()), out.as<T>(), x.size);
+    });
+  } else if (x.dtype == DType::kFloat32) {
+    cast_floats(x.as<const float>(), out.bf16(), x.size);
+  } else {
+    cast_floats(x.as<const bfloat16>(), out.f32(), x.size);
+  }
 }
 
 }  // namespace birkhoff::cuda

@@ -154,4 +154,10 @@ __device__ __forceinline__ float max_block(float v, float* scratch) {
   return top;
 }
 
+// ---- an index out of range, see index_errors.h; position below 2^31, the smallest wins in any order of threads ----
+
+__device__ __forceinline__ void report_index(IndexErrors::Word* word, int64_t position, int32_t value) {
+  atomicMin(word, static_cast<IndexErrors::Word>(position) << 32 | static_cast<uint32_t>(value));
+}
+
 }  // namespace birkhoff::cuda

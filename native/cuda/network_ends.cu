@@ -1,4 +1,4 @@
-// expand and contract on CUDA; see ops/network_ends.h. Eight channels of one token per thread and pass.
+// expand and contract on CUDA: h is read or written once per token; see ops/network_ends.h.
 #include "cuda/math.h"
 #include "ops/network_ends.h"
 
@@ -7,52 +7,72 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <bool Expand, bool Vector, class T>
+// Elements of h per thread and pass: eight never leave their token, as C is a multiple of eight then.
+template <bool Vector>
+constexpr int kWidth = Vector ? 8 : 1;
+
+// x_ic = scale * h_c
+template <bool Vector, class T>
 __global__ void __launch_bounds__(kThreads)
-    network_end_kernel(T* h, T* x, int64_t tokens, int64_t n, int64_t C, float scale) {
-  const int64_t groups = (C + 7) / 8, step = int64_t{kThreads} * gridDim.x;
-  for (int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x; at < tokens * groups; at += step) {
-    const int64_t t = at / groups, c = at % groups * 8;
-    float v[8] = {};
-    if constexpr (Expand) {
-      load_some<Vector>(h + t * C + c, C - c, v);
+    expand_kernel(const T* h, T* x, int64_t size, int64_t n, int64_t channels, float scale) {
+  const int64_t step = int64_t{kWidth<Vector>} * kThreads * gridDim.x;
+  for (int64_t at = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth<Vector>; at < size; at += step) {
+    T* out = x + at / channels * n * channels + at % channels;
+    float v[8];
+    load_some<Vector>(h + at, kWidth<Vector>, v);
 #pragma unroll
-      for (int k = 0; k < 8; ++k) v[k] = scale * v[k];
-      for (int64_t i = 0; i < n; ++i) store_some<Vector>(x + (t * n + i) * C + c, C - c, v);
-    } else {
-      for (int64_t i = 0; i < n; ++i) {
-        float stream[8];
-        load_some<Vector>(x + (t * n + i) * C + c, C - c, stream);
-#pragma unroll
-        for (int k = 0; k < 8; ++k) v[k] = v[k] + stream[k];
-      }
-#pragma unroll
-      for (int k = 0; k < 8; ++k) v[k] = scale * v[k];
-      store_some<Vector>(h + t * C + c, C - c, v);
-    }
+    for (int k = 0; k < 8; ++k) v[k] = scale * v[k];
+    for (int64_t i = 0; i < n; ++i) store_some<Vector>(out + i * channels, kWidth<Vector>, v);
   }
 }
 
-template <bool Expand>
-void run(const NetworkEndArgs& args) {
-  if (args.h.size == 0) return;
+// h_c = scale * sum_i x_ic, in the order of the streams
+template <bool Vector, class T>
+__global__ void __launch_bounds__(kThreads)
+    contract_kernel(const T* x, T* h, int64_t size, int64_t n, int64_t channels, float scale) {
+  const int64_t step = int64_t{kWidth<Vector>} * kThreads * gridDim.x;
+  for (int64_t at = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth<Vector>; at < size; at += step) {
+    const T* from = x + at / channels * n * channels + at % channels;
+    float sum[8] = {};
+#pragma unroll 4
+    for (int64_t i = 0; i < n; ++i) {
+      float v[8];
+      load_some<Vector>(from + i * channels, kWidth<Vector>, v);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) sum[k] += v[k];
+    }
+#pragma unroll
+    for (int k = 0; k < 8; ++k) sum[k] = scale * sum[k];
+    store_some<Vector>(h + at, kWidth<Vector>, sum);
+  }
+}
+
+template <class F>
+void over_hidden(const NetworkEndArgs& args, const F& start) {
+  const int64_t size = args.h.size;
+  if (size == 0) return;
   with_float_type(args.x.dtype, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    with_bool(args.channels % 8 == 0 && aligned16(args.h, args.x), [&](auto vector) {
-      launch(network_end_kernel<Expand, vector(), T>, grid_for(args.tokens * ceil_div(args.channels, 8), kThreads),
-             kThreads, 0, args.h.as<T>(), args.x.as<T>(), args.tokens, args.n, args.channels,
-             static_cast<float>(args.scale));
-    });
+    with_bool(args.channels % 8 == 0 && aligned16(args.h, args.x),
+              [&](auto vector) { start(type, vector, grid_for(size, int64_t{kWidth<vector()>} * kThreads)); });
   });
 }
 
 }  // namespace
 
 void expand(const NetworkEndArgs& args) {
-  run<true>(args);
+  over_hidden(args, [&](auto* type, auto vector, unsigned blocks) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    launch(expand_kernel<vector(), T>, blocks, kThreads, 0, args.h.as<T>(), args.x.as<T>(), args.h.size, args.n,
+           args.channels, static_cast<float>(args.scale));
+  });
 }
+
 void contract(const NetworkEndArgs& args) {
-  run<false>(args);
+  over_hidden(args, [&](auto* type, auto vector, unsigned blocks) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    launch(contract_kernel<vector(), T>, blocks, kThreads, 0, args.x.as<T>(), args.h.as<T>(), args.h.size, args.n,
+           args.channels, static_cast<float>(args.scale));
+  });
 }
 
 }  // namespace birkhoff::cuda

@@ -1,4 +1,4 @@
-// Softmax on CUDA; see ops/softmax.h. A block per row, which stays in the caches between the passes.
+// Softmax on CUDA, a block per row; see ops/softmax.h. The row is read twice, the second time from a cache.
 #include "cuda/rows.h"
 #include "ops/softmax.h"
 
@@ -6,55 +6,47 @@ namespace birkhoff::cuda {
 namespace {
 
 template <bool Vector, class T>
-__global__ void __launch_bounds__(256) softmax_forward_kernel(const T* x, T* y, int64_t columns) {
-  BIRKHOFF_SHARED(float, scratch, [8]);
-  x += blockIdx.x * columns, y += blockIdx.x * columns;
-  float top = -__builtin_huge_valf();
-  for_row(columns, [&](int64_t c, int64_t count) {
-    float v[8];
-    load_some<Vector>(x + c, count, v);
+__global__ void __launch_bounds__(kRowThreads) forward_kernel(const T* x, T* y, int64_t rows, int64_t columns) {
+  BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
+  for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    const T* from = x + row * columns;
+    const MaxAndSum of = max_and_sum_exp<Vector>(from, columns, scratch);
+    const float inverse = 1.0f / of.sum;
+    for_groups(columns, [&](int64_t c, int64_t count) {
+      float v[8];
+      load_some<Vector>(from + c, count, v);
 #pragma unroll
-    for (int k = 0; k < 8; ++k)
-      if (k < count) top = vmax(v[k], top);
-  });
-  top = max_block(top, scratch);
-  float sum = 0.0f;
-  for_row(columns, [&](int64_t c, int64_t count) {
-    float v[8];
-    load_some<Vector>(x + c, count, v);
-#pragma unroll
-    for (int k = 0; k < 8; ++k)
-      if (k < count) sum += vexp(v[k] - top);
-  });
-  const float inverse = 1.0f / sum_block(sum, scratch);
-  for_row(columns, [&](int64_t c, int64_t count) {
-    float v[8];
-    load_some<Vector>(x + c, count, v);
-#pragma unroll
-    for (int k = 0; k < 8; ++k) v[k] = vexp(v[k] - top) * inverse;
-    store_some<Vector>(y + c, count, v);
-  });
+      for (int k = 0; k < 8; ++k) v[k] = vexp(v[k] - of.top) * inverse;
+      store_some<Vector>(y + row * columns + c, count, v);
+    });
+  }
 }
 
+// dx = y (dy - sum dy y)
 template <bool Vector, class T>
-__global__ void __launch_bounds__(256) softmax_backward_kernel(const T* y, const T* dy, T* dx, int64_t columns) {
-  BIRKHOFF_SHARED(float, scratch, [8]);
-  y += blockIdx.x * columns, dy += blockIdx.x * columns, dx += blockIdx.x * columns;
-  float dot = 0.0f;
-  for_row(columns, [&](int64_t c, int64_t count) {
-    float v[8], g[8];
-    load_some<Vector>(y + c, count, v), load_some<Vector>(dy + c, count, g);
+__global__ void __launch_bounds__(kRowThreads)
+    backward_kernel(const T* y, const T* grad_y, T* grad_x, int64_t rows, int64_t columns) {
+  BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
+  for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    const int64_t at = row * columns;
+    float dot = 0.0f;
+    for_groups(columns, [&](int64_t c, int64_t count) {
+      float value[8], grad[8];
+      load_some<Vector>(y + at + c, count, value);
+      load_some<Vector>(grad_y + at + c, count, grad);
 #pragma unroll
-    for (int k = 0; k < 8; ++k) dot = vfma(v[k], g[k], dot);
-  });
-  dot = sum_block(dot, scratch);
-  for_row(columns, [&](int64_t c, int64_t count) {
-    float v[8], g[8];
-    load_some<Vector>(y + c, count, v), load_some<Vector>(dy + c, count, g);
+      for (int k = 0; k < 8; ++k) dot = vfma(value[k], grad[k], dot);
+    });
+    dot = sum_block(dot, scratch);
+    for_groups(columns, [&](int64_t c, int64_t count) {
+      float value[8], grad[8];
+      load_some<Vector>(y + at + c, count, value);
+      load_some<Vector>(grad_y + at + c, count, grad);
 #pragma unroll
-    for (int k = 0; k < 8; ++k) v[k] = v[k] * (g[k] - dot);
-    store_some<Vector>(dx + c, count, v);
-  });
+      for (int k = 0; k < 8; ++k) value[k] = value[k] * (grad[k] - dot);
+      store_some<Vector>(grad_x + at + c, count, value);
+    });
+  }
 }
 
 }  // namespace
@@ -64,8 +56,8 @@ void softmax_forward(const SoftmaxForwardArgs& args) {
   with_float_type(args.x.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.columns % 8 == 0 && aligned16(args.x, args.y), [&](auto vector) {
-      launch(softmax_forward_kernel<vector(), T>, static_cast<unsigned>(args.rows), row_threads(args.columns), 0,
-             args.x.as<T>(), args.y.as<T>(), args.columns);
+      launch(forward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.columns), 0, args.x.as<T>(),
+             args.y.as<T>(), args.rows, args.columns);
     });
   });
 }
@@ -75,8 +67,8 @@ void softmax_backward(const SoftmaxBackwardArgs& args) {
   with_float_type(args.y.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.columns % 8 == 0 && aligned16(args.y, args.grad_y, args.grad_x), [&](auto vector) {
-      launch(softmax_backward_kernel<vector(), T>, static_cast<unsigned>(args.rows), row_threads(args.columns), 0,
-             args.y.as<T>(), args.grad_y.as<T>(), args.grad_x.as<T>(), args.columns);
+      launch(backward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.columns), 0, args.y.as<T>(),
+             args.grad_y.as<T>(), args.grad_x.as<T>(), args.rows, args.columns);
     });
   });
 }

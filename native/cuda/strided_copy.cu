@@ -1,45 +1,114 @@
-// Strided copies on CUDA; see ops/strided_copy.h. One element per thread: its place in both layouts from its number.
-#include "cuda/math.h"
+// Strided copies on CUDA: rows 16 bytes at a time, transposes by tiles through shared memory, the rest element by
+// element; see ops/strided_copy.h.
+#include "cuda/launch.h"
 #include "ops/strided_copy.h"
 
 namespace birkhoff::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kTile = 32;
 
-template <class Element>
+// Word: a piece of the innermost axis that both sides are aligned to, one element at least; strides count words.
+template <class Word>
 __global__ void __launch_bounds__(kThreads)
-    strided_copy_kernel(const Element* source, Element* target, int64_t size, IntList shape, IntList from, IntList to) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step) {
-    int64_t rest = i, read = 0, write = 0;
-    for (int axis = static_cast<int>(shape.size) - 1; axis >= 0; --axis) {
-      const int64_t at = rest % shape.values[axis];
-      rest /= shape.values[axis];
-      read += at * from.values[axis];
-      write += at * to.values[axis];
-    }
-    target[write] = source[read];
+    rows_kernel(const CopyLayout layout, const Word* source, Word* target, int64_t total) {
+  const int outer = layout.axes - 1;
+  const int64_t row = layout.axis[outer].extent, step = int64_t{kThreads} * gridDim.x;
+#pragma unroll 4
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < total; i += step) {
+    int64_t from, to;
+    locate(layout, outer, i / row, from, to);
+    target[to + i % row] = source[from + i % row];
   }
 }
 
-template <class Element>
-void copy(const StridedCopyArgs& args, int64_t size) {
-  launch(strided_copy_kernel<Element>, grid_for(size, kThreads), kThreads, 0,
-         args.source.as<Element>() + args.source_offset, args.target.as<Element>() + args.target_offset, size,
-         args.shape, args.source_strides, args.target_strides);
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    elements_kernel(const CopyLayout layout, const T* source, T* target, int64_t total) {
+  const int64_t step = int64_t{kThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < total; i += step) {
+    int64_t from, to;
+    locate(layout, layout.axes, i, from, to);
+    target[to] = source[from];
+  }
+}
+
+// Read along the source's lines, written along the target's. Of the last two axes `along` is contiguous in the source
+// and `across` in the target.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    tiles_kernel(const CopyLayout layout, const T* source, T* target, int64_t total) {
+  BIRKHOFF_SHARED(T, tile, [kTile][kTile + 4 / sizeof(T)]);
+  constexpr int kStep = kThreads / kTile;
+  const int outer = layout.axes - 2, x = threadIdx.x % kTile, y = threadIdx.x / kTile;
+  const bool by_columns = layout.axis[outer + 1].from == 1;
+  const CopyAxis along = layout.axis[by_columns ? outer + 1 : outer];
+  const CopyAxis across = layout.axis[by_columns ? outer : outer + 1];
+  const int64_t tiles_along = (along.extent + kTile - 1) / kTile, tiles_across = (across.extent + kTile - 1) / kTile;
+  for (int64_t i = blockIdx.x; i < total; i += gridDim.x) {
+    const int64_t left = i % tiles_along * kTile, top = i / tiles_along % tiles_across * kTile;
+    int64_t from, to;
+    locate(layout, outer, i / (tiles_along * tiles_across), from, to);
+    const T* read = source + from + top * across.from + left;
+    T* write = target + to + left * along.to + top;
+#pragma unroll
+    for (int k = y; k < kTile; k += kStep)
+      if (left + x < along.extent && top + k < across.extent) tile[k][x] = read[k * across.from + x];
+    __syncthreads();
+#pragma unroll
+    for (int k = y; k < kTile; k += kStep)
+      if (top + x < across.extent && left + k < along.extent) write[k * along.to + x] = tile[x][k];
+    __syncthreads();
+  }
+}
+
+// The same copy in words of `count` elements, where rows, strides and starts are whole words.
+bool in_words(CopyLayout& layout, int64_t count, const void* source, const void* target) {
+  if (!aligned16(source) || !aligned16(target) || layout.axis[layout.axes - 1].extent % count != 0) return false;
+  for (int a = 0; a < layout.axes - 1; ++a)
+    if (layout.axis[a].from % count != 0 || layout.axis[a].to % count != 0) return false;
+  layout.axis[layout.axes - 1].extent /= count;
+  for (int a = 0; a < layout.axes - 1; ++a) layout.axis[a].from /= count, layout.axis[a].to /= count;
+  return true;
+}
+
+template <class Word>
+void copy_rows(const CopyLayout& layout, const void* source, void* target) {
+  const int64_t total = combinations(layout, layout.axes);
+  launch(rows_kernel<Word>, grid_for(total, kThreads), kThreads, 0, layout, static_cast<const Word*>(source),
+         static_cast<Word*>(target), total);
+}
+
+template <class T>
+void copy(CopyLayout layout, const T* source, T* target) {
+  const CopyKind kind = arrange(layout);
+  if (kind == CopyKind::kRows) {
+    if (in_words(layout, 16 / int64_t{sizeof(T)}, source, target)) return copy_rows<uint4>(layout, source, target);
+    return copy_rows<T>(layout, source, target);
+  }
+  const int64_t total = combinations(layout, layout.axes);
+  if (kind == CopyKind::kElements) {
+    launch(elements_kernel<T>, grid_for(total, kThreads), kThreads, 0, layout, source, target, total);
+    return;
+  }
+  const CopyAxis *rows = &layout.axis[layout.axes - 2], *columns = rows + 1;
+  const int64_t tiles =
+      combinations(layout, layout.axes - 2) * ceil_div(rows->extent, kTile) * ceil_div(columns->extent, kTile);
+  launch(tiles_kernel<T>, grid_for(tiles, 1), kThreads, 0, layout, source, target, tiles);
 }
 
 }  // namespace
 
 void strided_copy(const StridedCopyArgs& args) {
-  int64_t size = 1;
-  for (int64_t axis = 0; axis < args.shape.size; ++axis) size *= args.shape.values[axis];
-  if (size == 0) return;
-  if (dtype_bytes(args.source.dtype) == 2)
-    copy<uint16_t>(args, size);
+  if (args.empty()) return;
+  const CopyLayout layout = simplified(args);
+  if (args.source.dtype == DType::kBFloat16)
+    copy(layout, args.source.as<const uint16_t>() + args.source_offset,
+         args.target.as<uint16_t>() + args.target_offset);
   else
-    copy<uint32_t>(args, size);
+    copy(layout, args.source.as<const uint32_t>() + args.source_offset,
+         args.target.as<uint32_t>() + args.target_offset);
 }
 
 }  // namespace birkhoff::cuda

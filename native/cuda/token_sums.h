@@ -7,7 +7,7 @@ namespace birkhoff::cuda {
 // A block serves one token: eight channels per thread and pass.
 inline unsigned threads_per_token(int64_t channels) {
   const int64_t wanted = ceil_div(ceil_div(channels, 8), 32) * 32;
-  return static_cast<unsigned>(wanted < 256 ? wanted : 256);
+  return static_cast<unsigned>(wanted < 32 ? 32 : wanted < 256 ? wanted : 256);
 }
 
 // Lane l gets the sum of v[l] over the warp: at each step a lane keeps the half of the values that its number names and

@@ -6,6 +6,7 @@
 //   its range, NaN is 0
 #pragma once
 #include "core/checks.h"
+#include "core/host_device.h"
 
 namespace birkhoff {
 
@@ -47,5 +48,19 @@ struct CastArgs {
   }
   void check() const { require_size(kName, "out", out, {x.size}); }
 };
+
+MHC_HD int32_t truncate_to_int32(float v) {
+  if (v != v) return 0;
+  if (v >= 2147483648.0f) return 2147483647;
+  return v < -2147483648.0f ? -2147483647 - 1 : static_cast<int32_t>(v);
+}
+
+// Rounded once: what float32 cannot hold is folded into a sticky bit below the last place of bfloat16.
+MHC_HD bfloat16 int32_to_bfloat16(int32_t v) {
+  uint32_t size = v < 0 ? 0u - static_cast<uint32_t>(v) : static_cast<uint32_t>(v);
+  if (size >> 24) size = (size & ~0xffu) | ((size & 0xffu) ? 0x100u : 0u);
+  const float exact = static_cast<float>(size);
+  return to_bfloat16(v < 0 ? -exact : exact);
+}
 
 }  // namespace birkhoff

@@ -20,7 +20,7 @@ struct CrossEntropyForwardArgs {
     field("tokens", tokens), field("classes", classes);
   }
   void check() const {
-    require_range(kName, "tokens", tokens, 1, kMaxSize);
+    require_range(kName, "tokens", tokens, 1, (int64_t{1} << 31) - 1);
     require_float(kName, "logits", logits), require_dtype(kName, "targets", targets, DType::kInt32);
     require_dtype(kName, "logSumExp", log_sum_exp, DType::kFloat32),
         require_dtype(kName, "loss", loss, DType::kFloat32);

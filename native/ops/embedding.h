@@ -18,6 +18,7 @@ struct EmbeddingForwardArgs {
     field("vocabulary", vocabulary), field("channels", channels);
   }
   void check() const {
+    require_range(kName, "tokens", tokens, 0, (int64_t{1} << 31) - 1);
     require_dtype(kName, "indices", indices, DType::kInt32), require_float(kName, "weight", weight);
     require_dtype(kName, "out", out, weight.dtype), require_size(kName, "indices", indices, {tokens});
     require_size(kName, "weight", weight, {vocabulary, channels}), require_size(kName, "out", out, {tokens, channels});
@@ -43,10 +44,11 @@ struct EmbeddingBackwardArgs {
     require_size(kName, "gradOut", grad_out, {tokens, channels});
     require_size(kName, "gradWeight", grad_weight, {vocabulary, channels});
   }
-  // Per token the next one with the same index, and whether it is the first.
-  int64_t cuda_scratch_bytes() const { return grad_weight.size ? 8 * tokens : 0; }
   // Per row of the table its first token, per token the next one with the same index.
   int64_t scratch_bytes() const { return grad_weight.size ? 4 * (vocabulary + tokens) : 0; }
+  // On CUDA: per row of the table where its tokens begin and end in the sorted order, then two orders of index and
+  // token.
+  int64_t cuda_scratch_bytes() const { return grad_weight.size ? 4 * (2 * vocabulary + 4 * tokens) : 0; }
 };
 
 }  // namespace birkhoff

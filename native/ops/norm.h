@@ -6,15 +6,16 @@
 //   backward, h = dy weight:   dx = r (h - mean(h)[Layer only] - xhat mean(h xhat)),  dweight = sum dy xhat,  dbias =
 //   sum dy
 //
-// The sums over rows are cut into at most 32 pieces of fixed size, each summed in order, then the pieces in order.
+// The sums over rows are cut into pieces of fixed size, each summed in order, then the pieces in a fixed order: at most
+// 32 pieces on CPU, on CUDA as many as cuda_pieces says, by the sizes alone.
 #pragma once
 #include "core/checks.h"
 #include "core/host_device.h"
 
 namespace birkhoff {
 
-MHC_HD int64_t norm_rows_per_piece(int64_t rows) {
-  return (rows + 31) / 32;
+MHC_HD int64_t norm_rows_per_piece(int64_t rows, int64_t most_pieces = 32) {
+  return (rows + most_pieces - 1) / most_pieces;
 }
 
 inline void require_norm_parameter(const char* op, const char* argument, const View& view, const View& x,
@@ -67,9 +68,14 @@ struct NormBackwardArgs {
     require_dtype(op, "mean", mean, DType::kFloat32), require_optional_size(op, "mean", mean, {rows});
     require_dtype(op, "inverse", inverse, DType::kFloat32), require_size(op, "inverse", inverse, {rows});
   }
-  int64_t cuda_scratch_bytes() const { return checked_product({2 * 32, channels, 4}); }
   // weight as float32, then [pieces, 2, channels] partial sums
   int64_t scratch_bytes() const { return checked_product({2 * 32 + 1, channels, 4}); }
+  // On CUDA the partial sums only. A piece is one block's: narrow rows need more of them to fill the device.
+  int64_t cuda_rows_per_piece() const { return norm_rows_per_piece(rows, channels <= 1024 ? 1024 : 256); }
+  int64_t cuda_pieces() const { return rows ? (rows - 1) / cuda_rows_per_piece() + 1 : 0; }
+  int64_t cuda_scratch_bytes() const {
+    return grad_weight || grad_bias ? checked_product({2, cuda_pieces(), channels, 4}) : 0;
+  }
 };
 
 struct RmsNormForwardArgs : NormForwardArgs {

@@ -12,6 +12,7 @@ describe.each(testDevices)("crossEntropy on %s", (device) => {
     [[3, 4], 5, "float32"],
     [[9], 65, "float32"],
     [[2], 1000, "float32"],
+    [[3], 8200, "float32"], // more than one segment of a GPU's block
     [[6], 33, "bfloat16"],
     [[3, 2], 64, "bfloat16"],
   ] as [number[], number, DType][])("logits [%j, %d] %s", (leading, classes, dtype) => {

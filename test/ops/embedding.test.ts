@@ -71,6 +71,23 @@ describe.each(testDevices)("embedding on %s", (device) => {
     for (const tensor of [weight, i, out, again]) tensor.dispose();
   });
 
+  test("a bad index fails the reads behind it, not the ones before; of several the first is named", async () => {
+    const indices = integers(3000, 50, 1);
+    for (const at of [2999, 1700, 41, 1024]) indices[at] = 50 + at;
+    const weight = Tensor.from(cotangent(150, 1), [50, 3], { device });
+    const i = Tensor.from(indices, [3000], { device });
+    const before = weight.data();
+    const out = ops.embedding(i, weight);
+    const behind = [out.data(), weight.data()];
+    expect(await before).toHaveLength(150);
+    await expect(behind[0]).rejects.toThrow(/indices\[41\] is 91, want 0 to 49/);
+    expect(await behind[1]).toHaveLength(150);
+    out.dispose();
+    const again = ops.embedding(i, weight);
+    await expect(synchronize(device)).rejects.toThrow(/indices\[41\] is 91/);
+    for (const tensor of [weight, i, again]) tensor.dispose();
+  });
+
   test("says what is wrong", () => {
     tidy(() => {
       const weight = Tensor.from(new Float32Array(6), [3, 2], { device });

@@ -64,6 +64,32 @@ describe.each(testDevices)("normalisation on %s", (device) => {
             });
           });
 
+  // Rows beyond one pass of a block; more rows than a GPU's partial sums; parameter sums too large for its shared memory.
+  test.each([
+    [3, 2056, "bfloat16"],
+    [2101, 8, "float32"],
+    [260, 1032, "float32"],
+    [2, 30_008, "float32"],
+  ] as const)("layerNorm of %i rows of %i channels, %s", (rows, channels, dtype) => {
+    const eps = 1e-5;
+    const steps = channels / 4 + 12;
+    const parameter = { relative: storeRounding("float32"), scaled: float32Steps(steps + 2 * rows) };
+    gradcheck({
+      inputs: [
+        { name: "x", shape: [rows, channels], values: uniform(rows * channels, -3, 3, 1), dtype },
+        { name: "weight", shape: [channels], values: uniform(channels, 0.5, 2, 2), gradient: parameter },
+        { name: "bias", shape: [channels], values: normal(channels, 1, 3), gradient: parameter },
+      ],
+      op: (x, weight, bias) => ops.layerNorm(x!, weight, bias, { eps }),
+      oracle: (x, weight, bias) => oracle.layerNorm(x!, channels, weight, bias, eps),
+      value: { relative: storeRounding(dtype), scaled: float32Steps(steps) },
+      gradient: { relative: storeRounding(dtype), scaled: float32Steps(4 * steps) },
+      device,
+      step: 2 ** -10,
+      samples: 8,
+    });
+  });
+
   test("a large common offset does not spoil the variance", () => {
     const channels = 96;
     const values = uniform(channels, 999, 1001, 5);

@@ -19,6 +19,10 @@ const cases: [number[], number | undefined][] = [
   [[2, 3, 5], 1],
   [[70, 19], 0],
   [[2, 67, 33], 1],
+  [[70, 24], 0],
+  [[2, 9, 16], 1],
+  [[3, 64], 1],
+  [[3, 2048], 1],
 ];
 
 describe.each(testDevices)("reductions on %s", (device) => {

@@ -3,9 +3,9 @@
 #pragma once
 #include <cstdint>
 
-namespace birkhoff::cpu {
+namespace birkhoff {
 
 // Throws Error(kRangeError, "embedding: indices[12] is 70000, want 0 to 49").
 [[noreturn]] void raise_index(const char* op, const char* argument, int64_t position, int64_t value, int64_t count);
 
-}  // namespace birkhoff::cpu
+}  // namespace birkhoff
