@@ -78,6 +78,9 @@ export const runtimeCalls: Partial<Record<keyof Native, ArgumentSpec[]>> = {
   resetPeakMemory: [],
   failAllocation: [-1],
   synchronize: [],
+  beginCapture: ["cpu"],
+  endCapture: ["cpu"],
+  cancelCapture: ["cpu"],
   setErrorFactory: [null],
   tensorReadSync: [{ dtype: 0, size: 4 }, false],
 };
