@@ -37,6 +37,7 @@ export const flags: Flags = {
   seed: { value: "N", help: "of weights and batches (default 0)" },
   threads: { value: "N", help: "CPU threads (default all cores); results do not depend on it" },
   device: { value: "NAME", help: "auto, cpu, cuda, cuda:1 (default auto)" },
+  graph: { help: "records a training step once and launches it (a CUDA graph on a GPU); the same bits" },
   out: { value: "DIR", help: "writes metrics.jsonl, timing.jsonl, model.safetensors, config.json" },
   "log-every": { value: "N", help: "steps between logged metrics (default 10)" },
   "eval-every": { value: "N", help: "steps between held-out losses (default: last step only)" },
@@ -57,6 +58,7 @@ interface Settings {
   steps: number;
   streams: number | undefined;
   seed: number;
+  graph: boolean;
   threads: number | undefined;
   sample: number;
   residual: "plain" | "mhc";
@@ -116,6 +118,7 @@ function readSettings(args: Values): Settings {
     beta2: args.number("beta2", 0, 0.999999999),
     clip: args.number("clip", Number.MIN_VALUE),
     seed: args.integer("seed", 0, 2 ** 32 - 1),
+    graph: args.has("graph"),
     threads: optional("threads", 1, 256),
     log: args.integer("log-every", 1),
     evalEvery: optional("eval-every", 1) ?? steps,
@@ -151,10 +154,10 @@ export async function run(argv: readonly string[]): Promise<number> {
   const evaluates = dataset.heldOut.length > context || given.has("eval-every");
   const residual: ResidualOptions = { kind: settings.residual, streams: settings.streams };
   using model = new GPT({ vocab: dataset.vocab, dim, layers, heads, context, norm, dtype, residual });
-  const { lr, minLr, warmup, weightDecay, beta2, log, evalEvery, evalBatches } = settings;
+  const { lr, minLr, warmup, weightDecay, beta2, graph, log, evalEvery, evalBatches } = settings;
   const interrupt = new AbortController();
   const training = fit(model, dataset, {
-    ...{ steps, batch, context, lr, minLr, warmup, weightDecay, clip, seed, log, evalBatches },
+    ...{ steps, batch, context, lr, minLr, warmup, weightDecay, clip, seed, graph, log, evalBatches },
     betas: [0.9, beta2],
     evalEvery: evaluates ? evalEvery : undefined,
     diagnostics: settings.residual !== "plain",

@@ -3,7 +3,7 @@
 #include "ops/kernels.h"
 
 namespace birkhoff::cuda {
-#define X(name, js, Args) __attribute__((weak)) void name(const Args& args);
+#define X(name, js, Args) void name(const Args& args);
 BIRKHOFF_KERNELS(X)
 #undef X
 }  // namespace birkhoff::cuda

@@ -159,11 +159,11 @@ describe("birkhoff", () => {
     expect(JSON.parse(stdout).tokens).toEqual(tokens);
   });
 
-  it("gives identical metrics files for equal seeds, at 1 and 2 threads", async () => {
+  it("gives identical metrics files for equal seeds, at 1 and 2 threads, and with --graph", async () => {
     const files = await Promise.all(
-      ["1", "2", "1"].map(async (threads, k) => {
+      [["1"], ["2"], ["1", "--graph"]].map(async (threads, k) => {
         const out = join(folder, `same${k}`);
-        const { code } = await birkhoff(train("--steps", "8", "--seed", "5", "--threads", threads, "--out", out));
+        const { code } = await birkhoff(train("--steps", "8", "--seed", "5", "--out", out, "--threads", ...threads));
         expect(code).toBe(0);
         return Promise.all(["metrics.jsonl", "model.safetensors"].map((f) => readFile(join(out, f), "base64")));
       }),
