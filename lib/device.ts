@@ -63,7 +63,7 @@ export function resetPeakMemory(): void {
   native.resetPeakMemory();
 }
 
-/** Caps the bytes of live tensors; beyond it ops throw `OutOfMemoryError`. @param bytes integer ≥ 0, or Infinity for no cap */
+/** Caps the bytes of live tensors on each device; beyond it ops throw `OutOfMemoryError`. @param bytes integer ≥ 0, or Infinity for no cap */
 export function setMemoryBudget(bytes: number): void {
   native.setMemoryBudget(bytes === Infinity ? -1 : checkInteger("setMemoryBudget", "bytes", bytes, 0));
 }

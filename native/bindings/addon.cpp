@@ -99,7 +99,7 @@ Napi::Value reset_peak_memory(const Napi::CallbackInfo& info) {
 
 Napi::Value set_memory_budget(const Napi::CallbackInfo& info) {
   const int64_t bytes = integer_argument(info[0], "setMemoryBudget", "bytes");
-  environment(info.Env()).runtime->each([&](Device& device) { device.allocator.set_budget(bytes); });
+  environment(info.Env()).runtime->set_budget(bytes);
   return info.Env().Undefined();
 }
 

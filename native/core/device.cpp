@@ -84,9 +84,16 @@ Device& Runtime::device(const std::string& name) {
     if (!entry.description.reason.empty())
       throw Error(kDeviceError, name + " is not available: " + entry.description.reason);
     devices_.push_back(entry.open());
+    devices_.back()->allocator.set_budget(budget_);
     return *devices_.back();
   }
   throw Error(kDeviceError, "unknown device " + name);
+}
+
+void Runtime::set_budget(int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  budget_ = bytes;
+  for (auto& device : devices_) device->allocator.set_budget(bytes);
 }
 
 void Device::submit(std::function<void()> work) {

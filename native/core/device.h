@@ -37,7 +37,8 @@ class Device {
 
   // Queues work, or adds it to the graph that this thread is recording. Throws what made the device unusable.
   void submit(std::function<void()> work);
-  // Throws Error(kDeviceError) while this thread records a graph: what, as "a tensor cannot be read", has no place in it.
+  // Throws Error(kDeviceError) while this thread records a graph: what, as "a tensor cannot be read", has no place in
+  // it.
   void refuse_recording(const char* what) const;
   // Where this thread's allocations come from, for Storage.
   Allocator::Pool* pool() const;
@@ -71,6 +72,7 @@ class Runtime {
   Device& device(const std::string& name);  // throws Error(kDeviceError)
   const std::vector<DeviceEntry>& entries() const { return entries_; }
   Device& cpu() { return *devices_.front(); }
+  void set_budget(int64_t bytes);  // of every device, also of those opened later; below 0: none
   template <class F>
   void each(F&& visit) {  // open devices
     std::lock_guard lock(mutex_);
@@ -82,6 +84,7 @@ class Runtime {
   std::mutex mutex_;  // of the list of devices
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<DeviceEntry> entries_;
+  int64_t budget_ = -1;
 };
 
 // Reference-counted memory of one device.

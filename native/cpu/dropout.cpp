@@ -21,8 +21,7 @@ void dropout(const DropoutArgs& args) {
       for (int64_t i = start; i < end; i += 4 * W) {
         alignas(64) uint32_t words[4 * W];
         for (int block = 0; block < W; ++block) {
-          const PhiloxWords drawn =
-              philox4x32(seed, static_cast<uint64_t>(i / 4 + block), kDropoutStream);
+          const PhiloxWords drawn = philox4x32(seed, static_cast<uint64_t>(i / 4 + block), kDropoutStream);
           for (int w = 0; w < 4; ++w) words[4 * block + w] = drawn.w[w];
         }
         for_vectors(min64(4 * W, end - i), [&](int64_t at, int64_t count) {

@@ -13,9 +13,8 @@ struct Constants {
 };
 
 template <bool Vector, class G>
-__global__ void __launch_bounds__(kThreads)
-    adamw_kernel(float* param, const G* grad, float* m, float* v, int64_t size, const float* factors,
-                 const Constants s) {
+__global__ void __launch_bounds__(kThreads) adamw_kernel(float* param, const G* grad, float* m, float* v, int64_t size,
+                                                         const float* factors, const Constants s) {
   const float rate = factors[0], root_scale = factors[1], decay = factors[2];
   const int64_t step = int64_t{8} * kThreads * gridDim.x;
   for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
@@ -44,10 +43,10 @@ void adamw(const AdamWArgs& args) {
   const int64_t size = args.param.size;
   if (size == 0) return;
   const Constants s = {.beta1 = static_cast<float>(args.beta1),
-                  .rest1 = static_cast<float>(1.0 - args.beta1),
-                  .beta2 = static_cast<float>(args.beta2),
-                  .rest2 = static_cast<float>(1.0 - args.beta2),
-                  .eps = static_cast<float>(args.eps)};
+                       .rest1 = static_cast<float>(1.0 - args.beta1),
+                       .beta2 = static_cast<float>(args.beta2),
+                       .rest2 = static_cast<float>(1.0 - args.beta2),
+                       .eps = static_cast<float>(args.eps)};
   with_float_type(args.grad.dtype, [&](auto* type) {
     using G = std::remove_pointer_t<decltype(type)>;
     with_bool(size % 8 == 0 && aligned16(args.param, args.grad, args.m, args.v), [&](auto vector) {

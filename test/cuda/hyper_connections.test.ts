@@ -5,6 +5,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { devices, tidy } from "../../lib/index.ts";
 import { native } from "../../lib/native.ts";
+import { sizeFor } from "../support/devices.ts";
 import { type KernelCase, runKernels } from "../support/hyper_connection_kernels.ts";
 import { assertClose, bfloat16Rounding, float32Steps } from "../support/tolerance.ts";
 
@@ -38,22 +39,37 @@ function compare(actual: Values, expected: Values, c: KernelCase): void {
 const sameBits = (a: Float32Array, b: Float32Array, label: string) =>
   expect(Buffer.compare(Buffer.from(a.buffer), Buffer.from(b.buffer)), label).toBe(0);
 
-const shapes = [
-  { tokens: 1, channels: 32 },
-  { tokens: 13, channels: 19 },
-  { tokens: 48, channels: 72 },
-  { tokens: 130, channels: 40 },
-  { tokens: 7, channels: 1040 },
+const shape = (tokens: number, channels: number) => ({ tokens, channels });
+const small = [
+  shape(1, 32),
+  shape(13, 19),
+  shape(48, 72),
+  shape(130, 40),
+  shape(7, 1040),
+  shape(2, 5129),
+  shape(1, 7168),
+];
+const large = [
+  ...[1, 7, 13, 48, 257, 512].map((tokens) => shape(tokens, 1280)),
+  ...[32, 5129, 7168].map((channels) => shape(48, channels)),
+  shape(512, 7168),
 ];
 
 afterEach(() => native.emulator?.configure(0, 0, true, true));
 
 describe.each(gpus)("hyper-connection kernels on %s", (device) => {
+  const shapesOf = (n: number) =>
+    sizeFor(
+      device,
+      large,
+      small.filter(({ channels }) => n * channels < 21_000),
+    );
+
   for (const dtype of ["float32", "bfloat16"] as const)
     for (const n of [1, 2, 4, 8])
       for (const head of [false, true])
         it(`agree with the CPU: ${dtype}, n = ${n}${head ? ", the head" : ""}`, () => {
-          for (const shape of shapes) {
+          for (const shape of shapesOf(n)) {
             const c = { ...shape, n, dtype, head };
             compare(run(device, c), run("cpu", c), c);
           }
@@ -79,7 +95,7 @@ describe.each(gpus)("hyper-connection kernels on %s", (device) => {
   for (const dtype of ["float32", "bfloat16"] as const)
     for (const n of [1, 2, 4, 8])
       it(`the seam has the bits of mhcPost and mhcPre: ${dtype}, n = ${n}`, () => {
-        for (const shape of shapes) {
+        for (const shape of shapesOf(n)) {
           const values = run(device, { ...shape, n, dtype });
           sameBits(values["seam.streams"]!, values.y!, "streams");
           for (const name of ["input", "pre", "post", "res", "q", "r"])

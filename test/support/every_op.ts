@@ -86,13 +86,13 @@ export const everyOp: readonly (OpCase & { dtype: DType })[] = cases.flatMap((c)
   (["float32", "bfloat16"] as const).map((dtype) => ({ ...c, dtype, name: `${c.name}, ${dtype}` })),
 );
 
-/** The inputs as tensors, always the same values. */
-export function inputsOf({ name, inputs, dtype }: OpCase & { dtype: DType }): Tensor[] {
+/** The inputs as tensors, always the same values. @param device default the current one */
+export function inputsOf({ name, inputs, dtype }: OpCase & { dtype: DType }, device?: string): Tensor[] {
   return inputs.map((input, i) => {
     const size = input.shape.reduce((a, b) => a * b, 1);
-    if (input.dtype === "int32") return Tensor.from(integers(size, input.below!, i), input.shape);
+    if (input.dtype === "int32") return Tensor.from(integers(size, input.below!, i), input.shape, { device });
     const own = i > 0 && always32.has(name.slice(0, name.lastIndexOf(","))) ? "float32" : (input.dtype ?? dtype);
-    return Tensor.from(normal(size, 1, i + 1), input.shape, { dtype: own });
+    return Tensor.from(normal(size, 1, i + 1), input.shape, { dtype: own, device });
   });
 }
 
