@@ -35,6 +35,12 @@ export interface Native {
   resetPeakMemory(): void;
   failAllocation(countdown: number): void;
   synchronize(device: string): Promise<void>;
+  // Measurements: moments of a device's stream, in order. They belong to the device: one thread measures at a time.
+  markTime(device: string, name: string): void;
+  /** While on, every kernel of a GPU leaves a mark with its name behind it. */
+  traceKernels(device: string, on: boolean): void;
+  /** Waits; all marks since the last call, each with the milliseconds since the first. */
+  takeMarks(device: string): { name: string; ms: number }[];
   /** Controls of the executor that runs CUDA kernels on the CPU; in its own build alone. */
   emulator?: Emulator;
   // Tensors.

@@ -25,6 +25,17 @@ struct Backend {
   void (*copy_to_host)(void* context, void* target, const void* source, size_t bytes, Completion done);
   // Turns work into something that does the same again at each call, without running it. May fail.
   std::function<void()> (*record)(void* context, std::shared_ptr<const Work> work);
+  // An event is a moment that the stream passes.
+  std::shared_ptr<void> (*record_event)(void* context);
+  double (*elapsed_ms)(void* context, const void* from, const void* to);  // waits for both
+  // From now on called behind each kernel that is launched, with its name; an empty function ends that.
+  void (*trace)(void* context, std::function<void(const char* kernel)> launched);
+};
+
+// A moment of a stream, for measurements.
+struct Mark {
+  std::string name;
+  std::shared_ptr<void> event;
 };
 
 class Device {
@@ -37,6 +48,8 @@ class Device {
 
   // Queues work, or records it where this thread has begun a graph. Throws what made the device unusable.
   void submit(std::function<void()> work);
+  // Queued work: notes the moment.
+  void mark(std::string mark_name) { marks.push_back({std::move(mark_name), backend.record_event(backend.context)}); }
   // Queues a copy from host memory that the device then owns.
   void submit_copy(void* target, std::vector<char> source);
 
@@ -44,6 +57,7 @@ class Device {
   const Backend backend;
   std::unique_ptr<Stream> stream;
   Allocator allocator;
+  std::vector<Mark> marks;  // queued work only
 };
 
 struct DeviceDescription {

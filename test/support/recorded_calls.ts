@@ -78,6 +78,9 @@ export const runtimeCalls: Partial<Record<keyof Native, ArgumentSpec[]>> = {
   resetPeakMemory: [],
   failAllocation: [-1],
   synchronize: [],
+  markTime: ["cpu", "here"],
+  traceKernels: ["cpu", false],
+  takeMarks: ["cpu"],
   setErrorFactory: [null],
   tensorReadSync: [{ dtype: 0, size: 4 }, false],
 };
