@@ -37,6 +37,7 @@ export const backwardCase = (size: ConnectionSize): Case => ({
   name: "connection backward (prepare, finish)",
   bytes: streamBytes(size, (5 * size.n + 3) * size.channels),
   gpuKernels: { prepare_kernel: streamBytes(size, (2 * size.n + 2) * size.channels), ...gpuFinish(size) },
+  peer: { op: "connectBackward", ...size },
   prepare: (inputs) => {
     const [first, second] = [prepare(inputs, size), finish(inputs, size)];
     return () => {

@@ -49,12 +49,14 @@ function operands(inputs: Inputs, size: ConnectionSize) {
 export function seamCases(size: ConnectionSize): Case[] {
   const { n, channels, dtype } = size;
   const merge = streamBytes(size, (2 * n + 1) * channels);
+  const peer = { op: "seam", ...size };
   const rest = { shape: shapeOf(size), dtype, bytes: streamBytes(size, (2 * n + 2) * channels) };
   return [
     {
       name: "seam forward",
       ...rest,
       gpuKernels: { ...gpuEntry(size), projection_kernel: merge },
+      peer,
       prepare: (inputs) => {
         const { ending, parameters, y, entered, sizes } = operands(inputs, size);
         return () => native.seamForward(...ending, ...parameters, y, ...entered, ...sizes, ...connectionOptions);

@@ -34,6 +34,7 @@ Napi::Value trace_kernels(const Napi::CallbackInfo& info) {
 
 // As in the source: "void birkhoff::cuda::merge_kernel<4, true>(…)" for _ZN….
 std::string readable(const std::string& name) {
+  if (!name.starts_with("_Z")) return name;  // "a" would be a type
   int status = 0;
   char* text = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
   const std::string result = status == 0 ? text : name;
