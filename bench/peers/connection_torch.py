@@ -38,13 +38,13 @@ def main() -> None:
     alpha = load("alpha", 3).requires_grad_()
     bias = load("bias", coefficients).requires_grad_()
     grad_y = load("gradY", tokens, n, channels)
-    from hyper_connection_torch import connection
+    from hyper_connection_torch import connection, groups
 
     compiled = torch.compile(connection) if mode == "compiled" else connection
-    loops = form == "loops"
+    group, loops = groups(n, "cpu"), form == "loops"
 
     def run():
-        y = compiled(x, phi, alpha, bias, iters, norm_eps, loops)
+        y = compiled(x, phi, alpha, bias, group, iters, norm_eps, loops)
         return y, torch.autograd.grad(y, (x, phi, alpha, bias), grad_y)
 
     start = time.perf_counter()

@@ -8,6 +8,11 @@ Streams may be bfloat16; coefficients are float32, as in birkhoff.
 import torch
 
 
+def groups(n: int, device):
+    """Which alpha each coefficient belongs to. Made once: making it copies from the host, which waits for a GPU."""
+    return torch.tensor([0] * n + [1] * n + [2] * (n * n), device=device)
+
+
 def sinkhorn(logits, iters: int):
     # The shift cancels, so it needs no gradient.
     res = torch.exp(logits - logits.detach().amax((-2, -1), keepdim=True))
@@ -23,11 +28,10 @@ def mean_square(v, loops: bool):
     return torch.linalg.vecdot(v, v).unsqueeze(-1) / v.shape[-1]
 
 
-def coefficients(x, phi, alpha, bias, iters: int, norm_eps: float, loops: bool):
+def coefficients(x, phi, alpha, bias, group, iters: int, norm_eps: float, loops: bool):
     tokens, n, channels = x.shape
     v = x.reshape(tokens, n * channels).float()
     r = torch.rsqrt(mean_square(v, loops) + norm_eps)
-    group = torch.tensor([0] * n + [1] * n + [2] * (n * n), device=x.device)
     z = alpha[group] * (r * (v @ phi.t())) + bias
     pre = torch.sigmoid(z[:, :n])
     post = 2 * torch.sigmoid(z[:, n : 2 * n])
@@ -47,11 +51,11 @@ def merge(x, output, post, res, loops: bool):
     return torch.baddbmm(spread, res.to(x.dtype), x)
 
 
-def enter(x, phi, alpha, bias, iters: int, norm_eps: float, loops: bool):
-    pre, post, res = coefficients(x, phi, alpha, bias, iters, norm_eps, loops)
+def enter(x, phi, alpha, bias, group, iters: int, norm_eps: float, loops: bool):
+    pre, post, res = coefficients(x, phi, alpha, bias, group, iters, norm_eps, loops)
     return collapse(pre, x, loops), post, res
 
 
-def connection(x, phi, alpha, bias, iters: int, norm_eps: float, loops: bool):
-    u, post, res = enter(x, phi, alpha, bias, iters, norm_eps, loops)
+def connection(x, phi, alpha, bias, group, iters: int, norm_eps: float, loops: bool):
+    u, post, res = enter(x, phi, alpha, bias, group, iters, norm_eps, loops)
     return merge(x, u, post, res, loops)

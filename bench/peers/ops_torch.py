@@ -16,7 +16,7 @@ import sys
 import time
 
 import torch
-from hyper_connection_torch import connection, enter, merge, sinkhorn
+from hyper_connection_torch import connection, enter, groups, merge, sinkhorn
 
 ITERS, NORM_EPS = 20, 1e-6
 # The form that the compiler likes better depends on the op: the faster one is the peer to beat.
@@ -66,14 +66,15 @@ def operation(case: dict, compile_it: bool, loops: bool):
         return lambda: leave(x, output, post, res, loops)
 
     parameters = normal(rows, width, std=1 / math.sqrt(width)), normal(3, std=0.7), normal(rows, std=0.7)
+    group = groups(n, DEVICE)
     if case["op"] == "mhcPre":
         begin = compiled(enter)
-        return lambda: begin(x, *parameters, ITERS, NORM_EPS, loops)
+        return lambda: begin(x, *parameters, group, ITERS, NORM_EPS, loops)
     if case["op"] == "seam":
 
         def both(x, output, post, res, *parameters):
             y = merge(x, output, post, res, loops)
-            return y, *enter(y, *parameters, ITERS, NORM_EPS, loops)
+            return y, *enter(y, *parameters, group, ITERS, NORM_EPS, loops)
 
         seam = compiled(both)
         return lambda: seam(x, output, post, res, *parameters)
@@ -82,7 +83,7 @@ def operation(case: dict, compile_it: bool, loops: bool):
     cotangent, connect = normal(tokens, n, channels, dtype=dtype), compiled(connection)
 
     def forward():
-        return connect(*leaves, ITERS, NORM_EPS, loops)
+        return connect(*leaves, group, ITERS, NORM_EPS, loops)
 
     if case["op"] == "connect":
         return lambda: torch.autograd.grad(forward(), leaves, cotangent)
