@@ -52,8 +52,8 @@ Napi::Value take_marks(const Napi::CallbackInfo& info) {
     try {
       std::vector<std::pair<std::string, double>> times;
       for (const Mark& mark : marks)
-        times.emplace_back(mark.name, device.backend.elapsed_ms(device.backend.context, marks[0].event.get(),
-                                                                mark.event.get()));
+        times.emplace_back(mark.name,
+                           device.backend.elapsed_ms(device.backend.context, marks[0].event.get(), mark.event.get()));
       taken.set_value(std::move(times));
     } catch (...) {
       taken.set_exception(std::current_exception());

@@ -4,9 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fullSizes, gpuCases } from "../../bench/gpu.bench.ts";
+import { fullSizes, gpuCases, runGpuOps, tinySizes } from "../../bench/gpu.bench.ts";
 import { gpuBytes, kernelName, samplesOf } from "../../bench/support/gpu.ts";
-import { devices } from "../../lib/index.ts";
+import { Report } from "../../bench/support/report.ts";
+import { devices, memory, setDevice, setMemoryBudget, synchronize } from "../../lib/index.ts";
 
 describe("bytes", () => {
   const cases = gpuCases({ ...fullSizes, tokens: [8192], channels: [4096], matrices: [32768] }, "bfloat16");
@@ -95,7 +96,28 @@ describe("flags", () => {
 const gpu = devices().find((d) => d.available && d.name.startsWith("cuda"))?.name;
 
 describe.runIf(gpu)("a run", () => {
-  test("reports every op with its figures, and memory that does not suffice as such", () => {
+  test("leaves out what does not fit in memory, and says so", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "birkhoff-bench-test-"));
+    const before = setDevice(gpu!);
+    try {
+      const out = join(folder, "out.jsonl");
+      const cases = gpuCases({ ...tinySizes, tokens: [1, 400] }, "float32").filter((c) => c.name === "expand");
+      await synchronize();
+      setMemoryBudget(memory().bytes + (1 << 18)); // [400, 4, 40] takes 256 KB alone
+      await runGpuOps(new Report(out), { device: before, cases, sizes: tinySizes, repeats: 1, peers: false });
+      const rows = readFileSync(out, "utf8").trim().split("\n");
+      const parsed = rows.map((l) => JSON.parse(l) as Record<string, unknown>);
+      expect(parsed[0]!.events_us).toBeGreaterThan(0);
+      expect(parsed[1]).toMatchObject({ name: "expand", shape: "T=400 n=4 C=40" });
+      expect(parsed[1]!.skipped).toContain("memory");
+    } finally {
+      setMemoryBudget(Infinity);
+      setDevice("auto");
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("reports every op with its figures", () => {
     const folder = mkdtempSync(join(tmpdir(), "birkhoff-bench-test-"));
     try {
       const out = join(folder, "out.jsonl");
