@@ -9,6 +9,12 @@ export interface Handle {
   dispose(): void;
 }
 
+/** Recorded work. */
+export interface NativeGraph extends Handle {
+  /** Queues it once more. */
+  launch(): void;
+}
+
 type H = Handle;
 type Optional = Handle | null;
 
@@ -41,11 +47,17 @@ export interface Native {
   traceKernels(device: string, on: boolean): void;
   /** Waits; all marks since the last call, each with the milliseconds since the first. */
   takeMarks(device: string): { name: string; ms: number }[];
+  // What this thread queues on the device in between becomes a graph instead of running; see native/core/graph.h.
+  beginCapture(device: string): void;
+  endCapture(device: string): NativeGraph;
+  cancelCapture(device: string): void;
   /** Controls of the executor that runs CUDA kernels on the CPU; in its own build alone. */
   emulator?: Emulator;
   // Tensors.
   tensorEmpty(device: string, dtype: number, size: number): H;
   tensorFrom(device: string, dtype: number, data: Float32Array | Int32Array | Uint16Array): H;
+  /** Queues an overwrite of all elements. */
+  tensorWrite(target: H, data: Float32Array | Int32Array | Uint16Array): void;
   tensorView(source: H, offset: number, size: number): H;
   tensorCopy(source: H, device: string): H;
   tensorRead(source: H, bits: boolean): Promise<Float32Array | Int32Array | Uint16Array>;
@@ -264,20 +276,9 @@ export interface Native {
     tokens: number,
     classes: number,
   ): void;
-  dropout(x: H, y: H, p: number, seed: number): void;
+  dropout(x: H, y: H, seeds: Optional, p: number, seed: number): void;
   // Optimizer steps, in place: the only functions that write to a tensor that someone else may hold.
-  adamw(
-    param: H,
-    grad: H,
-    m: H,
-    v: H,
-    lr: number,
-    beta1: number,
-    beta2: number,
-    eps: number,
-    weightDecay: number,
-    step: number,
-  ): void;
+  adamw(param: H, grad: H, m: H, v: H, factors: H, slot: number, beta1: number, beta2: number, eps: number): void;
   sumSquares(x: H, out: H, accumulate: number): void;
   squareRoot(x: H, out: H): void;
   clipScale(x: H, sumSquares: H, maxNorm: number): void;

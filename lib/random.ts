@@ -10,8 +10,16 @@ export function setSeed(seed: number): void {
   seedCount = 0;
 }
 
+let refusal: (() => Error) | undefined;
+
+/** @internal While set, `nextSeed` throws what it returns. */
+export function refuseSeeds(error: (() => Error) | undefined): void {
+  refusal = error;
+}
+
 /** @internal The next seed: 32 bits of user seed, 21 bits of counter, so that no two draws of a run share one. */
 export function nextSeed(): number {
+  if (refusal) throw refusal();
   seedCount = (seedCount + 1) % 2 ** 21;
   return seedBase * 2 ** 21 + seedCount;
 }

@@ -10,7 +10,7 @@ export const cases: Case[] = [2 ** 20, 2 ** 24].map((size) => ({
   prepare: (inputs) => {
     const [param, grad] = [inputs.normal([size]), inputs.normal([size])];
     const [m, v] = [inputs.zeros([size]), inputs.zeros([size])];
-    let step = 0;
-    return () => native.adamw(param.handle, grad.handle, m.handle, v.handle, 1e-3, 0.9, 0.999, 1e-8, 0.01, ++step);
+    const factors = inputs.zeros([3]);
+    return () => native.adamw(param.handle, grad.handle, m.handle, v.handle, factors.handle, 0, 0.9, 0.999, 1e-8);
   },
 }));

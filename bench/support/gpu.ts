@@ -5,6 +5,7 @@
  * All samples of a round are queued in turn, each round starting with another one: the op, the op as a recorded graph, a copy of as
  * many bytes, the op with an event behind each of its kernels, and nothing at all (what two events are apart at least).
  */
+import { Graph } from "../../lib/graph.ts";
 import { native } from "../../lib/native.ts";
 import { Tensor } from "../../lib/tensor.ts";
 import type { Case } from "./cases.ts";
@@ -30,17 +31,10 @@ export interface GpuTimings {
   /** Launches in order. Empty where no names are to be had or the op is one kernel. */
   kernels: KernelTiming[];
   nothing: Timing;
-  /** Absent where this build records no graphs. */
+  /** Absent where the op could not be recorded: then `graphError` says why. */
   graph?: Timing;
-  /** Why the op could not be recorded. */
   graphError?: string;
   guests: Timing[];
-}
-
-interface Graphs {
-  beginCapture?(device: string): void;
-  endCapture(device: string): unknown;
-  launchGraph(graph: unknown): void;
 }
 
 /** The bytes that an op counts with on a GPU: those of its kernels, which may read an input more than once. */
@@ -57,25 +51,11 @@ export function kernelName(signature: string): string {
     .at(-1)!;
 }
 
-function recorded(device: string, run: () => void): { launch?: () => void; dispose?: () => void; error?: string } {
-  const graphs = native as unknown as Graphs;
-  if (graphs.beginCapture === undefined) return {};
-  graphs.beginCapture(device);
-  let failure: unknown;
+function recorded(device: string, run: () => void): Graph<void> | Error {
   try {
-    run();
+    return Graph.record(device, run);
   } catch (error) {
-    failure = error;
-  }
-  try {
-    const graph = graphs.endCapture(device);
-    if (failure !== undefined) throw failure;
-    return {
-      launch: () => graphs.launchGraph(graph),
-      dispose: () => (graph as { dispose?(): void } | undefined)?.dispose?.(),
-    };
-  } catch (error) {
-    return { error: String(failure ?? error) };
+    return error as Error;
   }
 }
 
@@ -154,7 +134,7 @@ export interface GpuMeasureOptions {
 export async function measureOnGpu(c: Case, flush: Flush, options: GpuMeasureOptions): Promise<GpuTimings> {
   const { device } = flush;
   const inputs = new Inputs();
-  let graph: ReturnType<typeof recorded> = {};
+  let graph: Graph<void> | undefined;
   try {
     const run = c.prepare(inputs);
     const size = Math.max(64, Math.floor(Math.min(gpuBytes(c), options.largestCopy) / 8));
@@ -163,15 +143,16 @@ export async function measureOnGpu(c: Case, flush: Flush, options: GpuMeasureOpt
     // Untimed, twice: allocates what the op needs, loads its kernels.
     for (let i = 0; i < 2; i++) for (const warm of [run, copy]) warm();
     await native.synchronize(device);
-    graph = recorded(device, run);
+    const record = recorded(device, run);
+    if (record instanceof Graph) graph = record;
     const candidates = [
       { name: "op", run },
       { name: "trace", run },
       { name: "copy", run: copy },
       { name: "nothing", run: () => {} },
-      ...(graph.launch ? [{ name: "graph", run: graph.launch }] : []),
+      ...(graph ? [{ name: "graph", run: () => graph!.launch() }] : []),
     ];
-    graph.launch?.();
+    graph?.launch();
     native.takeMarks(device);
     const times = new Map(candidates.map(({ name }) => [name, [] as number[]]));
     const traces: { name: string; ms: number }[][] = [];
@@ -194,12 +175,12 @@ export async function measureOnGpu(c: Case, flush: Flush, options: GpuMeasureOpt
       copiedBytes: size * 8,
       kernels: kernelTimings(traces, c.gpuKernels ?? {}),
       nothing: of("nothing"),
-      graph: graph.launch ? of("graph") : undefined,
-      graphError: graph.error,
+      graph: graph && of("graph"),
+      graphError: record instanceof Graph ? undefined : String(record),
       guests: guestTimes.map((t, i) => timing(options.guests[i]!.name, t)),
     };
   } finally {
-    graph.dispose?.();
+    graph?.dispose();
     inputs.dispose();
     await native.synchronize(device);
   }

@@ -1,6 +1,6 @@
 import { defineOp } from "../autograd.ts";
+import { type Draw, drawSeed } from "../graph.ts";
 import { native } from "../native.ts";
-import { nextSeed } from "../random.ts";
 import { Tensor } from "../tensor.ts";
 import { checkInteger, checkNumber, checkTensor } from "../validate.ts";
 
@@ -9,16 +9,16 @@ export interface DropoutOptions {
   seed?: number;
 }
 
-function masked(x: Tensor, p: number, seed: number): Tensor {
+function masked(x: Tensor, p: number, { seeds, seed }: Draw): Tensor {
   const y = Tensor.empty(x.shape, x.dtype, x.device);
-  native.dropout(x.handle, y.handle, p, seed);
+  native.dropout(x.handle, y.handle, seeds?.handle ?? null, p, seed);
   return y;
 }
 
-const dropoutOp = defineOp<[x: Tensor], { p: number; seed: number }>({
+const dropoutOp = defineOp<[x: Tensor], { p: number; draw: Draw }>({
   name: "dropout",
-  forward: (_, [x], { p, seed }) => masked(x, p, seed),
-  backward: (_, [grad], { p, seed }) => [masked(grad!, p, seed)],
+  forward: (_, [x], { p, draw }) => masked(x, p, draw),
+  backward: (_, [grad], { p, draw }) => [masked(grad!, p, draw)],
 });
 
 /**
@@ -37,6 +37,6 @@ export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Ten
   const fn = "dropout";
   checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"] });
   checkNumber(fn, "p", p, 0, 1);
-  const seed = options.seed === undefined ? nextSeed() : checkInteger(fn, "options.seed", options.seed, 0);
-  return dropoutOp([x], { p, seed });
+  const draw = options.seed === undefined ? drawSeed() : { seed: checkInteger(fn, "options.seed", options.seed, 0) };
+  return dropoutOp([x], { p, draw });
 }

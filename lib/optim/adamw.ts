@@ -3,7 +3,9 @@
  *
  * m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  w ← w − lr·λ·w − lr · (m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
  */
+import { currentDevice } from "../device.ts";
 import { ArgumentTypeError, ShapeError } from "../errors.ts";
+import { Graph } from "../graph.ts";
 import { native } from "../native.ts";
 import { Parameter } from "../nn/module.ts";
 import { keep, Tensor } from "../tensor.ts";
@@ -37,6 +39,14 @@ interface Slot {
   lrFactor: number;
 }
 
+/** @internal What the kernel takes of step t: lr / (1 − β₁ᵗ), 1 / √(1 − β₂ᵗ), 1 − lr·λ. */
+export function stepFactors(
+  { lr, betas, weightDecay }: { lr: number; betas: readonly [number, number]; weightDecay: number },
+  step: number,
+): [number, number, number] {
+  return [lr / (1 - betas[0] ** step), 1 / Math.sqrt(1 - betas[1] ** step), 1 - lr * weightDecay];
+}
+
 export class AdamW {
   /** The parameters in the order in which `step` wants their gradients. */
   readonly params: readonly Tensor[];
@@ -44,6 +54,7 @@ export class AdamW {
   readonly betas: readonly [number, number];
   readonly eps: number;
   readonly #slots: Slot[] = [];
+  readonly #factors: Tensor;
   #steps = 0;
 
   /**
@@ -93,6 +104,9 @@ export class AdamW {
       });
     }
     this.params = this.#slots.map((s) => s.param);
+    checkSameDevice(fn, Object.fromEntries(this.params.map((param, i) => [`params[${i}]`, param])));
+    // On the device, so that a recorded update finds those of its step.
+    this.#factors = keep(Tensor.empty([this.#slots.length, 3], "float32", this.params[0]?.device ?? currentDevice()));
   }
 
   /** Steps taken. */
@@ -108,8 +122,29 @@ export class AdamW {
    * @throws {ShapeError} number or shape of gradients; nothing is changed then
    */
   step(grads: readonly Tensor[], options: { lr?: number } = {}): void {
-    const fn = "AdamW.step";
-    const lr = checkNumber(fn, "options.lr", options.lr ?? this.lr, 0);
+    const lr = checkNumber("AdamW.step", "options.lr", options.lr ?? this.lr, 0);
+    this.#check("AdamW.step", grads);
+    this.#advance(lr);
+    this.#update(grads);
+  }
+
+  /**
+   * @internal Records the update by these gradients; `step` then does what the method of that name does with what they are at
+   * that time. The gradients stay yours.
+   */
+  recordStep(grads: readonly Tensor[]): { step(options: { lr: number }): void; dispose(): void } {
+    this.#check("AdamW.recordStep", grads);
+    const graph = Graph.record(this.#factors.device, () => this.#update(grads));
+    return {
+      step: ({ lr }) => {
+        this.#advance(lr);
+        graph.launch();
+      },
+      dispose: () => graph.dispose(),
+    };
+  }
+
+  #check(fn: string, grads: readonly Tensor[]): void {
     if (!Array.isArray(grads) || grads.length !== this.#slots.length)
       throw new ShapeError(
         `${fn}: grads is ${Array.isArray(grads) ? `${grads.length} tensors` : show(grads)}, want ${this.#slots.length} tensors, one per parameter`,
@@ -121,21 +156,22 @@ export class AdamW {
       checkTensor(fn, `params[${i}]`, param);
       checkSameDevice(fn, { [`params[${i}]`]: param, [`grads[${i}]`]: grad });
     }
-    this.#steps++;
-    const [b1, b2] = this.betas;
-    for (const [i, { param, m, v, weightDecay, lrFactor }] of this.#slots.entries())
-      native.adamw(
-        param.handle,
-        grads[i]!.handle,
-        m.handle,
-        v.handle,
-        lr * lrFactor,
-        b1,
-        b2,
-        this.eps,
-        weightDecay,
-        this.#steps,
-      );
+  }
+
+  #advance(lr: number): void {
+    const step = this.#steps + 1;
+    const factors = this.#slots.flatMap(({ weightDecay, lrFactor }) =>
+      stepFactors({ lr: lr * lrFactor, betas: this.betas, weightDecay }, step),
+    );
+    native.tensorWrite(this.#factors.handle, Float32Array.from(factors));
+    this.#steps = step;
+  }
+
+  #update(grads: readonly Tensor[]): void {
+    for (const [i, { param, m, v }] of this.#slots.entries()) {
+      const [grad, [b1, b2]] = [grads[i]!, this.betas];
+      native.adamw(param.handle, grad.handle, m.handle, v.handle, this.#factors.handle, i, b1, b2, this.eps);
+    }
   }
 
   /** First and second moments, in the order of `params`: live tensors, for checkpoints and inspection. */
@@ -149,6 +185,7 @@ export class AdamW {
       m.dispose();
       v.dispose();
     }
+    this.#factors.dispose();
   }
 
   [Symbol.dispose](): void {

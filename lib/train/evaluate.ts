@@ -8,6 +8,13 @@ import { keep, type Tensor, tidy } from "../tensor.ts";
 export interface LanguageModel {
   /** Mean cross-entropy in nats. @param tokens [B, T] int32   @param targets [B, T] int32 */
   loss(tokens: Tensor, targets: Tensor): Tensor;
+  /** Batches are put on their device; without it on the current one. */
+  parameters?(): Tensor[];
+}
+
+/** @internal Where a model wants its tokens. */
+export function deviceOf(model: LanguageModel): string | undefined {
+  return model.parameters?.()[0]?.device;
 }
 
 export interface EvaluateOptions {
@@ -28,6 +35,7 @@ export interface EvaluateOptions {
  */
 export async function evaluate(model: LanguageModel, tokens: Tokens, options: EvaluateOptions): Promise<number> {
   const { batch = 8, context, batches } = options;
+  const device = deviceOf(model);
   let sum = 0;
   let rows = 0;
   let pending: { loss: Tensor; rows: number } | undefined;
@@ -48,7 +56,7 @@ export async function evaluate(model: LanguageModel, tokens: Tokens, options: Ev
       if (options.signal?.aborted && (rows > 0 || pending)) break;
       const loss = tidy(() =>
         noGrad(() => {
-          const b = batchTensors(window);
+          const b = batchTensors(window, { device });
           return keep(model.loss(b.tokens, b.targets));
         }),
       );

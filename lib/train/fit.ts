@@ -7,7 +7,7 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { valueAndGrad } from "../autograd.ts";
-import { batchTensors, randomBatches } from "../data/batches.ts";
+import { type Batch, batchTensors, randomBatches } from "../data/batches.ts";
 import { checkLength, type Dataset } from "../data/dataset.ts";
 import type { GainReport } from "../diagnostics/gains.ts";
 import { type Recording, record } from "../diagnostics/recorder.ts";
@@ -18,7 +18,8 @@ import { clipGradNorm } from "../optim/clip.ts";
 import { constant, cosine, type Schedule } from "../optim/schedule.ts";
 import { keep, type Tensor, tidy } from "../tensor.ts";
 import { checkInteger, checkNumber, show } from "../validate.ts";
-import { evaluate, type LanguageModel } from "./evaluate.ts";
+import { deviceOf, evaluate, type LanguageModel } from "./evaluate.ts";
+import { RecordedStep } from "./recorded_step.ts";
 
 export interface FitOptions {
   /** Steps to train, ≥ 1. */
@@ -53,6 +54,12 @@ export interface FitOptions {
   signal?: AbortSignal;
   /** Adds gains of the connections to each metrics; default false. */
   diagnostics?: boolean;
+  /**
+   * Records the second step and launches the recording from then on (a CUDA graph on a GPU), which saves the time that queueing
+   * its kernels takes, and gives the same bits; default false. What the model takes from JavaScript is then fixed (see
+   * {@link Graph}): its `loss` must not read a tensor nor depend on the step. Steps with `diagnostics` run unrecorded.
+   */
+  graph?: boolean;
 }
 
 export interface Metrics {
@@ -79,17 +86,13 @@ export interface Trainable extends LanguageModel {
   connections?(): HyperConnection[];
 }
 
+/** A step whose gradients are queued, and its update is not. */
 interface Launched {
   loss: Tensor;
   norm: Tensor;
-  grads: Tensor[];
-  recording: Recording<unknown> | undefined;
-}
-
-function release(step: Launched | undefined): void {
-  if (!step) return;
-  for (const tensor of [step.loss, step.norm, ...step.grads]) tensor.dispose();
-  step.recording?.dispose();
+  update(lr: number): void;
+  release(): void;
+  recording?: Recording<unknown> | undefined;
 }
 
 /**
@@ -118,7 +121,10 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
   const schedule = scheduleOf(options.schedule ?? "cosine", { lr, minLr, warmup, steps });
   checkLength(fn, "dataset.train", dataset.train, context);
   if (evalEvery !== undefined) checkLength(fn, "dataset.heldOut", dataset.heldOut, context);
-  const { signal, evalBatches, diagnostics = false } = options;
+  const { signal, evalBatches, diagnostics = false, graph = false } = options;
+  for (const [name, value] of Object.entries({ diagnostics, graph }))
+    if (typeof value !== "boolean")
+      throw new ArgumentTypeError(`${fn}: options.${name} is ${show(value)}, want true or false`);
   const { connections } = model;
   if (diagnostics && typeof connections !== "function")
     throw new ArgumentTypeError(`${fn}: options.diagnostics needs a model with connections(), got ${show(model)}`);
@@ -132,22 +138,46 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
       betas: options.betas ?? [0.9, 0.95],
       weightDecay: options.weightDecay ?? 0.1,
     });
+    const device = deviceOf(model);
     let pending: Launched | undefined;
+    let recorded: RecordedStep | undefined;
     try {
       const batches = randomBatches(dataset.train, { batch, context, seed });
-      const run = () => valueAndGrad(() => lossOf(model, batches.next().value), params);
+      const gradients = (tokens: Tensor, targets: Tensor) => {
+        const [loss, grads] = valueAndGrad(() => model.loss(tokens, targets), params);
+        return { loss, grads, norm: clipGradNorm(grads, clip) };
+      };
       const launch = (step: number): Launched => {
+        const batch: Batch = batches.next().value;
         const wants = diagnostics && (isLogged(step) || isEvaluated(step));
-        let recording: Recording<[Tensor, Tensor[]]> | undefined;
+        // The first step runs as it is: it loads kernels and opens libraries, which a recording cannot.
+        if (graph && step > 1 && !wants) {
+          recorded ??= new RecordedStep(batch, { device, optimizer, gradients });
+          return recorded.launch(batch);
+        }
+        let recording: Recording<unknown> | undefined;
         try {
           // The scope frees what an error would leave behind.
           const { loss, grads, norm } = tidy(() => {
-            recording = wants ? record(model as Required<Trainable>, run) : undefined;
-            const [value, gradients] = recording?.result ?? run();
-            const gradNorm = clipGradNorm(gradients, clip);
-            return { loss: keep(value), grads: gradients.map(keep), norm: keep(gradNorm) };
+            const run = () => {
+              const { tokens, targets } = batchTensors(batch, { device });
+              return gradients(tokens, targets);
+            };
+            const watched = wants ? record(model as Required<Trainable>, run) : undefined;
+            recording = watched;
+            const step = watched?.result ?? run();
+            return { loss: keep(step.loss), grads: step.grads.map(keep), norm: keep(step.norm) };
           });
-          return { loss, grads, norm, recording };
+          return {
+            loss,
+            norm,
+            recording,
+            update: (lr) => optimizer.step(grads, { lr }),
+            release: () => {
+              for (const tensor of [loss, norm, ...grads]) tensor.dispose();
+              recording?.dispose();
+            },
+          };
         } catch (error) {
           recording?.dispose();
           throw error;
@@ -169,7 +199,7 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
               `${fn}: the ${what} of step ${step} is ${value}, want a finite number; the weights are those of step ${step - 1}`,
             );
         const rate = schedule(step);
-        optimizer.step(current.grads, { lr: rate });
+        current.update(rate);
         counted += batch * context;
         const last = step === steps || signal?.aborted === true;
         let metrics: Metrics | undefined;
@@ -189,22 +219,18 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
           since = performance.now();
           counted = 0;
         }
-        release(current);
+        current.release();
         pending = last ? undefined : launch(step + 1);
         if (metrics) yield metrics;
         if (last || signal?.aborted) return;
         await nextTurn();
       }
     } finally {
-      release(pending);
+      pending?.release();
+      recorded?.dispose();
       optimizer.dispose();
     }
   })();
-}
-
-function lossOf(model: LanguageModel, batch: Parameters<typeof batchTensors>[0]): Tensor {
-  const { tokens, targets } = batchTensors(batch);
-  return model.loss(tokens, targets);
 }
 
 function scheduleOf(

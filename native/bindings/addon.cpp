@@ -37,11 +37,6 @@ std::string string_argument(const Napi::Value& value, const char* function, cons
 
 namespace {
 
-template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
-Napi::Value with_guard(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Function(info); });
-}
-
 Napi::Value set_error_factory(const Napi::CallbackInfo& info) {
   if (!info[0].IsFunction()) throw Error(kTypeError, "setErrorFactory: factory is not a function");
   environment(info.Env()).error_factory = Napi::Persistent(info[0].As<Napi::Function>());
@@ -130,6 +125,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   define_tensors(env, exports);
   define_ops(env, exports);
   define_timing(env, exports);
+  define_graphs(env, exports);
   define_emulator(env, exports);
   return exports;
 }

@@ -22,6 +22,7 @@ struct Environment {
   std::shared_ptr<Runtime> runtime = Runtime::get();
   std::shared_ptr<ReadPort> port = std::make_shared<ReadPort>();
   Napi::FunctionReference tensor_class;
+  Napi::FunctionReference graph_class;
   Napi::FunctionReference error_factory;
   int pending_reads = 0;
 
@@ -66,6 +67,11 @@ auto guarded(Napi::Env env, F&& body) -> decltype(body()) {
   }
 }
 
+template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
+Napi::Value with_guard(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Function(info); });
+}
+
 // A reference to storage (or part of it). Created through create_tensor; checked by type tag when it comes back.
 class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
  public:
@@ -93,6 +99,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
 void define_tensors(Napi::Env env, Napi::Object exports);
 void define_ops(Napi::Env env, Napi::Object exports);
 void define_timing(Napi::Env env, Napi::Object exports);
+void define_graphs(Napi::Env env, Napi::Object exports);
 void define_emulator(Napi::Env env, Napi::Object exports);
 
 // Arguments as checked scalars.

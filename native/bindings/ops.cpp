@@ -1,5 +1,6 @@
 // Every kernel as a JavaScript function: positional arguments in the order of Args::fields, checked, then queued.
 #include "bindings/environment.h"
+#include "core/graph.h"
 
 namespace birkhoff {
 namespace {
@@ -59,6 +60,7 @@ class Unpack {
       throw Error(kDeviceError, std::string(function_) + ": " + argument + " is on " + owner.name +
                                     ", other operands on " + device->name);
     device = &owner;
+    if (Recording* const recording = Recording::on(owner)) recording->retain(handle.storage);
     view = handle.view();
   }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bindings/environment.h"
+#include "core/graph.h"
 
 namespace birkhoff {
 namespace {
@@ -102,6 +103,7 @@ void copy_out(Device& device, const char* source, std::vector<char>& target, con
 
 // Waits for `size` bytes at `source`; throws the first error of queued work.
 std::vector<char> read_now(Device& device, const char* source, int64_t size) {
+  device.refuse_recording("a tensor cannot be read");
   std::vector<char> bytes(static_cast<size_t>(size));
   std::promise<void> arrived;
   device.submit([&] {
@@ -114,6 +116,7 @@ std::vector<char> read_now(Device& device, const char* source, int64_t size) {
 
 // Queues a read of `bytes` at `source` (none: only waits) and returns its promise.
 Napi::Value queue_read(Napi::Env env, Device& device, const char* source, int64_t bytes, DType dtype, bool bits) {
+  device.refuse_recording("a tensor cannot be read");
   Environment& state = environment(env);
   // Shared, so that it goes with the work also where the queue is dropped.
   const auto read = std::make_shared<Read>(
@@ -142,24 +145,21 @@ Napi::Value tensor_empty(const Napi::CallbackInfo& info) {
   return TensorHandle::create(info.Env(), std::make_shared<Storage>(state.runtime, device, bytes), 0, size, dtype);
 }
 
-Napi::Value tensor_from(const Napi::CallbackInfo& info) {
-  Environment& state = environment(info.Env());
-  Device& device = state.runtime->device(string_argument(info[0], "tensorFrom", "device"));
-  const DType dtype = dtype_argument(info[1], "tensorFrom");
-  if (!info[2].IsTypedArray()) throw Error(kTypeError, "tensorFrom: data is not a typed array");
-  const auto array = info[2].As<Napi::TypedArray>();
+// The bytes that a typed array becomes as a tensor, copied: JavaScript may change or detach the array later.
+std::vector<char> staged_bytes(const Napi::Value& data, DType dtype, const char* function) {
+  const auto fail = [&](const char* code, const char* what) { throw Error(code, std::string(function) + ": " + what); };
+  if (!data.IsTypedArray()) fail(kTypeError, "data is not a typed array");
+  const auto array = data.As<Napi::TypedArray>();
   // A SharedArrayBuffer may change under the copy; the element kinds below are the only ones with a meaning.
-  if (!array.ArrayBuffer().IsArrayBuffer()) throw Error(kTypeError, "tensorFrom: data is on a SharedArrayBuffer");
-  if (array.ArrayBuffer().IsDetached()) throw Error(kTypeError, "tensorFrom: data's buffer is detached");
+  if (!array.ArrayBuffer().IsArrayBuffer()) fail(kTypeError, "data is on a SharedArrayBuffer");
+  if (array.ArrayBuffer().IsDetached()) fail(kTypeError, "data's buffer is detached");
   const napi_typedarray_type kind = array.TypedArrayType();
   const bool widens = kind == napi_float32_array && dtype == DType::kBFloat16;
   const bool matches = (kind == napi_float32_array && dtype == DType::kFloat32) ||
                        (kind == napi_int32_array && dtype == DType::kInt32) ||
                        (kind == napi_uint16_array && dtype == DType::kBFloat16);
-  if (!matches && !widens) throw Error(kDTypeError, "tensorFrom: this kind of typed array does not hold the dtype");
+  if (!matches && !widens) fail(kDTypeError, "this kind of typed array does not hold the dtype");
   const size_t size = array.ElementLength();
-  auto storage = std::make_shared<Storage>(state.runtime, device, static_cast<int64_t>(size) * element_bytes(dtype));
-  // JavaScript may change or detach the array once this call returns: copy now.
   std::vector<char> staged(size * static_cast<size_t>(element_bytes(dtype)));
   const char* source = size ? static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset() : nullptr;
   if (widens) {
@@ -172,8 +172,32 @@ Napi::Value tensor_from(const Napi::CallbackInfo& info) {
   } else if (size) {
     std::memcpy(staged.data(), source, staged.size());
   }
+  return staged;
+}
+
+Napi::Value tensor_from(const Napi::CallbackInfo& info) {
+  Environment& state = environment(info.Env());
+  Device& device = state.runtime->device(string_argument(info[0], "tensorFrom", "device"));
+  const DType dtype = dtype_argument(info[1], "tensorFrom");
+  std::vector<char> staged = staged_bytes(info[2], dtype, "tensorFrom");
+  const auto bytes = static_cast<int64_t>(staged.size());
+  auto storage = std::make_shared<Storage>(state.runtime, device, bytes);
   device.submit_copy(storage->data, std::move(staged));
-  return TensorHandle::create(info.Env(), std::move(storage), 0, static_cast<int64_t>(size), dtype);
+  return TensorHandle::create(info.Env(), std::move(storage), 0, bytes / element_bytes(dtype), dtype);
+}
+
+// Queues an overwrite of all elements. While a graph is recorded, what belongs to the step alone must be written
+// outside.
+Napi::Value tensor_write(const Napi::CallbackInfo& info) {
+  TensorHandle& target = TensorHandle::from(info[0], "tensorWrite", "target");
+  std::vector<char> staged = staged_bytes(info[1], target.dtype, "tensorWrite");
+  if (static_cast<int64_t>(staged.size()) != target.size * element_bytes(target.dtype))
+    throw Error(kShapeError, "tensorWrite: data has " + std::to_string(staged.size() / element_bytes(target.dtype)) +
+                                 " elements, want " + std::to_string(target.size));
+  Device& device = target.storage->device;
+  device.refuse_recording("tensorWrite: a tensor cannot be written from the host");
+  device.submit_copy(static_cast<char*>(target.view().data), std::move(staged));
+  return info.Env().Undefined();
 }
 
 Napi::Value tensor_view(const Napi::CallbackInfo& info) {
@@ -194,6 +218,7 @@ Napi::Value tensor_copy(const Napi::CallbackInfo& info) {
   const int64_t bytes = source.size * element_bytes(source.dtype);
   auto storage = std::make_shared<Storage>(state.runtime, to, bytes);
   if (&from == &to) {
+    if (Recording* const recording = Recording::on(from)) recording->retain(source.storage);
     StridedCopyArgs args{.source = source.view(),
                          .target = {storage->data, source.size, source.dtype},
                          .shape = {{source.size}, 1},
@@ -226,11 +251,6 @@ Napi::Value synchronize(const Napi::CallbackInfo& info) {
   Environment& state = environment(info.Env());
   Device& device = state.runtime->device(string_argument(info[0], "synchronize", "device"));
   return queue_read(info.Env(), device, nullptr, 0, DType::kFloat32, false);
-}
-
-template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
-Napi::Value with_guard(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Function(info); });
 }
 
 }  // namespace
@@ -300,6 +320,7 @@ void define_tensors(Napi::Env env, Napi::Object exports) {
   };
   add("tensorEmpty", with_guard<tensor_empty>);
   add("tensorFrom", with_guard<tensor_from>);
+  add("tensorWrite", with_guard<tensor_write>);
   add("tensorView", with_guard<tensor_view>);
   add("tensorCopy", with_guard<tensor_copy>);
   add("tensorRead", with_guard<tensor_read>);

@@ -10,7 +10,9 @@ namespace birkhoff {
 namespace {
 
 Device& device_argument(const Napi::CallbackInfo& info, const char* function) {
-  return environment(info.Env()).runtime->device(string_argument(info[0], function, "device"));
+  Device& device = environment(info.Env()).runtime->device(string_argument(info[0], function, "device"));
+  device.refuse_recording("time cannot be taken");
+  return device;
 }
 
 Napi::Value mark_time(const Napi::CallbackInfo& info) {
@@ -68,11 +70,6 @@ Napi::Value take_marks(const Napi::CallbackInfo& info) {
     list[i] = item;
   }
   return list;
-}
-
-template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
-Napi::Value with_guard(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Function(info); });
 }
 
 }  // namespace

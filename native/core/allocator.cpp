@@ -1,6 +1,7 @@
 #include "core/allocator.h"
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 
 #include "core/error.h"
@@ -18,11 +19,17 @@ size_t round_up(size_t value, size_t multiple) {
 
 }  // namespace
 
+uint64_t Allocator::Pool::next_id() {
+  static std::atomic<uint64_t> last = 0;
+  return ++last;
+}
+
 Allocator::~Allocator() {
   release_free_segments();
 }
 
-void* Allocator::allocate(int64_t bytes) {
+void* Allocator::allocate(int64_t bytes, Pool* pool) {
+  if (!pool) pool = &common_;
   const size_t size = std::max(round_up(static_cast<size_t>(bytes), kAlignment), kAlignment);
   std::lock_guard lock(mutex_);
   const bool over_budget = budget_ >= 0 && stats_.bytes + static_cast<int64_t>(size) > budget_;
@@ -36,33 +43,34 @@ void* Allocator::allocate(int64_t bytes) {
   // No reuse and no segments, so that the sanitizer sees every block's ends and every use after it is freed.
   void* data = memory_.acquire(memory_.context, size);
   if (!data) throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted");
-  Block* block = new Block{static_cast<char*>(data), size, false, nullptr, nullptr};
+  Block* block = new Block{static_cast<char*>(data), size, false, nullptr, nullptr, pool};
   stats_.reserved_bytes += static_cast<int64_t>(size);
 #else
-  Block key{nullptr, size, true, nullptr, nullptr};
-  auto found = free_.lower_bound(&key);
-  if (found == free_.end()) {
-    Block* segment = add_segment(size);
+  Block key{nullptr, size, true, nullptr, nullptr, pool};
+  auto& available = pool->free;
+  auto found = available.lower_bound(&key);
+  if (found == available.end()) {
+    Block* segment = add_segment(size, pool);
     if (!segment) {
       // Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile
       // would be released while the work it has just queued still needs it.
       stream_.drain();
       release_free_segments();
-      segment = add_segment(size);
+      segment = add_segment(size, pool);
     }
     if (!segment)
       throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted, " +
                                          std::to_string(stats_.bytes) + " live, the system has no more");
-    found = free_.insert(segment).first;
+    found = available.insert(segment).first;
   }
   Block* block = *found;
-  free_.erase(found);
+  available.erase(found);
   if (block->size - size >= kAlignment) {
-    Block* rest = new Block{block->data + size, block->size - size, true, block, block->next};
+    Block* rest = new Block{block->data + size, block->size - size, true, block, block->next, pool};
     if (block->next) block->next->previous = rest;
     block->next = rest;
     block->size = size;
-    free_.insert(rest);
+    available.insert(rest);
   }
   block->free = false;
 #endif
@@ -80,6 +88,10 @@ void Allocator::free(void* data) noexcept {
   used_.erase(found);
   stats_.bytes -= static_cast<int64_t>(block->size);
 #ifdef BIRKHOFF_SANITIZE
+  if (block->pool != &common_) {
+    block->pool->free.insert(block);  // the graph still writes to it
+    return;
+  }
   stats_.reserved_bytes -= static_cast<int64_t>(block->size);
   // Released behind its last reader, or with the queue where that is dropped.
   stream_.submit([data = std::shared_ptr<void>(block->data, [memory = memory_, size = block->size](void* data) {
@@ -87,6 +99,7 @@ void Allocator::free(void* data) noexcept {
                   })] {});
   delete block;
 #else
+  auto& available = block->pool->free;
   block->free = true;
   const auto merge_next = [](Block* a) {
     Block* b = a->next;
@@ -96,35 +109,49 @@ void Allocator::free(void* data) noexcept {
     delete b;
   };
   if (block->next && block->next->free) {
-    free_.erase(block->next);
+    available.erase(block->next);
     merge_next(block);
   }
   if (block->previous && block->previous->free) {
     block = block->previous;
-    free_.erase(block);
+    available.erase(block);
     merge_next(block);
   }
-  free_.insert(block);
+  available.insert(block);
 #endif
 }
 
-Allocator::Block* Allocator::add_segment(size_t bytes) {
+void Allocator::trim() {
+  std::lock_guard lock(mutex_);
+  stream_.drain();
+  release_free_segments();
+}
+
+void Allocator::dissolve(Pool& pool) noexcept {
+  std::lock_guard lock(mutex_);
+  for (auto& [data, block] : used_)
+    if (block->pool == &pool) block->pool = &common_;
+  for (Block* block : pool.free) block->pool = &common_;
+  common_.free.merge(pool.free);
+}
+
+Allocator::Block* Allocator::add_segment(size_t bytes, Pool* pool) {
   // Large tensors get segments of their own size; small ones share.
   const size_t size = bytes >= kSegment / 4 ? round_up(bytes, size_t{2} << 20) : kSegment;
   void* data = memory_.acquire(memory_.context, size);
   if (!data) return nullptr;
   stats_.reserved_bytes += static_cast<int64_t>(size);
-  return new Block{static_cast<char*>(data), size, true, nullptr, nullptr};
+  return new Block{static_cast<char*>(data), size, true, nullptr, nullptr, pool};
 }
 
 void Allocator::release_free_segments() {
-  for (auto it = free_.begin(); it != free_.end();) {
+  for (auto it = common_.free.begin(); it != common_.free.end();) {
     Block* block = *it;
     if (block->previous || block->next) {
       ++it;
       continue;
     }
-    it = free_.erase(it);
+    it = common_.free.erase(it);
     memory_.release(memory_.context, block->data, block->size);
     stats_.reserved_bytes -= static_cast<int64_t>(block->size);
     delete block;

@@ -25,12 +25,34 @@ struct MemoryStats {
 };
 
 class Allocator {
+ private:
+  struct Block;
+  struct BySize {
+    bool operator()(const Block* a, const Block* b) const;
+  };
+
  public:
+  // Memory that only some allocations share. A graph has one of its own, because its work writes to the same addresses
+  // at every launch, also to those of tensors that were disposed while it was recorded.
+  class Pool {
+   public:
+    const uint64_t id = next_id();  // no other pool of the process has it
+
+   private:
+    friend class Allocator;
+    static uint64_t next_id();
+    std::set<Block*, BySize> free;
+  };
+
   Allocator(MemoryFunctions memory, Stream& stream) : memory_(memory), stream_(stream) {}
   ~Allocator();
-  // Throws Error(kOutOfMemoryError). Never returns null, also for 0 bytes.
-  void* allocate(int64_t bytes);
+  // Throws Error(kOutOfMemoryError). Never returns null, also for 0 bytes. pool: default the common one.
+  void* allocate(int64_t bytes, Pool* pool = nullptr);
   void free(void* data) noexcept;
+  // Gives memory that is cached to the system, once the stream is done with it.
+  void trim();
+  // What pool holds, free or not, belongs to the common pool from now on.
+  void dissolve(Pool& pool) noexcept;
 
   MemoryStats stats() const;
   void reset_peak();
@@ -44,23 +66,23 @@ class Allocator {
     size_t size;
     bool free;
     Block *previous, *next;  // neighbours in the segment
+    Pool* pool;
   };
-  struct BySize {
-    bool operator()(const Block* a, const Block* b) const {
-      return a->size != b->size ? a->size < b->size : a->data < b->data;
-    }
-  };
-  Block* add_segment(size_t bytes);
+  Block* add_segment(size_t bytes, Pool* pool);
   void release_free_segments();
 
   const MemoryFunctions memory_;
   Stream& stream_;
   mutable std::mutex mutex_;
-  std::set<Block*, BySize> free_;
+  Pool common_;
   std::unordered_map<void*, Block*> used_;
   MemoryStats stats_;
   int64_t budget_ = -1;
   int64_t fail_after_ = -1;
 };
+
+inline bool Allocator::BySize::operator()(const Block* a, const Block* b) const {
+  return a->size != b->size ? a->size < b->size : a->data < b->data;
+}
 
 }  // namespace birkhoff

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "core/graph.h"
 #include "cpu/backend.h"
 #include "cpu/thread_pool.h"
 #include "cuda/backend.h"
@@ -90,7 +91,19 @@ Device& Runtime::device(const std::string& name) {
 
 void Device::submit(std::function<void()> work) {
   if (const std::exception_ptr failure = stream->failure()) std::rethrow_exception(failure);
-  stream->submit(std::move(work));
+  if (Recording* const recording = Recording::on(*this))
+    recording->add(std::move(work));
+  else
+    stream->submit(std::move(work));
+}
+
+void Device::refuse_recording(const char* what) const {
+  if (Recording::on(*this)) throw Error(kDeviceError, std::string(what) + " while a graph is recorded on " + name);
+}
+
+Allocator::Pool* Device::pool() const {
+  Recording* const recording = Recording::on(*this);
+  return recording ? recording->pool() : nullptr;
 }
 
 void Device::submit_copy(void* target, std::vector<char> source) {

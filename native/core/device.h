@@ -46,10 +46,14 @@ class Device {
         stream(std::move(device_stream)),
         allocator(device_backend.memory, *stream) {}
 
-  // Queues work, or records it where this thread has begun a graph. Throws what made the device unusable.
+  // Queues work, or adds it to the graph that this thread is recording. Throws what made the device unusable.
   void submit(std::function<void()> work);
   // Queued work: notes the moment.
   void mark(std::string mark_name) { marks.push_back({std::move(mark_name), backend.record_event(backend.context)}); }
+  // Throws Error(kDeviceError) while this thread records a graph: what, as "a tensor cannot be read", has no place in it.
+  void refuse_recording(const char* what) const;
+  // Where this thread's allocations come from, for Storage.
+  Allocator::Pool* pool() const;
   // Queues a copy from host memory that the device then owns.
   void submit_copy(void* target, std::vector<char> source);
 
@@ -100,7 +104,8 @@ class Storage {
   Storage(std::shared_ptr<Runtime> runtime, Device& device, int64_t bytes)
       : device(device),
         bytes(bytes),
-        data(static_cast<char*>(device.allocator.allocate(bytes))),
+        pool(device.pool() ? device.pool()->id : 0),
+        data(static_cast<char*>(device.allocator.allocate(bytes, device.pool()))),
         runtime_(std::move(runtime)) {}
   ~Storage() { device.allocator.free(data); }
   Storage(const Storage&) = delete;
@@ -108,6 +113,7 @@ class Storage {
 
   Device& device;
   const int64_t bytes;
+  const uint64_t pool;  // id of that of the graph that was being recorded, or 0
   char* const data;
 
  private:

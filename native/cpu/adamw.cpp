@@ -1,6 +1,4 @@
-// AdamW on CPU: one pass over the four arrays; the bias corrections are two numbers, computed in double.
-#include <math.h>
-
+// AdamW on CPU: one pass over the four arrays.
 #include "cpu/kernels.h"
 #include "cpu/rows.h"
 
@@ -8,10 +6,8 @@ namespace birkhoff::cpu::BIRKHOFF_ISA {
 
 void adamw(const AdamWArgs& args) {
   constexpr int64_t kPerTask = 1 << 14;
-  const double step = static_cast<double>(args.step);
-  const float rate = static_cast<float>(args.lr / (1.0 - pow(args.beta1, step)));
-  const float root_scale = static_cast<float>(1.0 / sqrt(1.0 - pow(args.beta2, step)));
-  const float decay = static_cast<float>(1.0 - args.lr * args.weight_decay);
+  const float* factors = args.slot_factors();
+  const float rate = factors[0], root_scale = factors[1], decay = factors[2];
   const vf beta1 = broadcast(static_cast<float>(args.beta1)), rest1 = broadcast(static_cast<float>(1.0 - args.beta1));
   const vf beta2 = broadcast(static_cast<float>(args.beta2)), rest2 = broadcast(static_cast<float>(1.0 - args.beta2));
   const float eps = static_cast<float>(args.eps);

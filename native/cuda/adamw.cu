@@ -1,7 +1,5 @@
 // AdamW on CUDA: one pass over the four arrays; see ops/adamw.h. The arithmetic is the CPU's, operation by operation,
 // and so are the bits where the CPU has fused multiply-adds.
-#include <cmath>
-
 #include "cuda/math.h"
 #include "ops/adamw.h"
 
@@ -10,13 +8,15 @@ namespace {
 
 constexpr int kThreads = 256;
 
-struct Step {
-  float beta1, rest1, beta2, rest2, rate, root_scale, eps, decay;
+struct Constants {
+  float beta1, rest1, beta2, rest2, eps;
 };
 
 template <bool Vector, class G>
 __global__ void __launch_bounds__(kThreads)
-    adamw_kernel(float* param, const G* grad, float* m, float* v, int64_t size, const Step s) {
+    adamw_kernel(float* param, const G* grad, float* m, float* v, int64_t size, const float* factors,
+                 const Constants s) {
+  const float rate = factors[0], root_scale = factors[1], decay = factors[2];
   const int64_t step = int64_t{8} * kThreads * gridDim.x;
   for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
     const int64_t count = size - i;
@@ -29,8 +29,8 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < 8; ++k) {
       first[k] = vfma(s.beta1, first[k], s.rest1 * g[k]);
       second[k] = vfma(s.beta2, second[k], s.rest2 * (g[k] * g[k]));
-      const float update = first[k] / (vsqrt(second[k]) * s.root_scale + s.eps);
-      p[k] = p[k] * s.decay - update * s.rate;
+      const float update = first[k] / (vsqrt(second[k]) * root_scale + s.eps);
+      p[k] = p[k] * decay - update * rate;
     }
     store_some<Vector>(m + i, count, first);
     store_some<Vector>(v + i, count, second);
@@ -43,20 +43,16 @@ __global__ void __launch_bounds__(kThreads)
 void adamw(const AdamWArgs& args) {
   const int64_t size = args.param.size;
   if (size == 0) return;
-  const double step = static_cast<double>(args.step);
-  const Step s = {.beta1 = static_cast<float>(args.beta1),
+  const Constants s = {.beta1 = static_cast<float>(args.beta1),
                   .rest1 = static_cast<float>(1.0 - args.beta1),
                   .beta2 = static_cast<float>(args.beta2),
                   .rest2 = static_cast<float>(1.0 - args.beta2),
-                  .rate = static_cast<float>(args.lr / (1.0 - pow(args.beta1, step))),
-                  .root_scale = static_cast<float>(1.0 / sqrt(1.0 - pow(args.beta2, step))),
-                  .eps = static_cast<float>(args.eps),
-                  .decay = static_cast<float>(1.0 - args.lr * args.weight_decay)};
+                  .eps = static_cast<float>(args.eps)};
   with_float_type(args.grad.dtype, [&](auto* type) {
     using G = std::remove_pointer_t<decltype(type)>;
     with_bool(size % 8 == 0 && aligned16(args.param, args.grad, args.m, args.v), [&](auto vector) {
       launch(adamw_kernel<vector(), G>, grid_for(size, 8 * kThreads), kThreads, 0, args.param.f32(), args.grad.as<G>(),
-             args.m.f32(), args.v.f32(), size, s);
+             args.m.f32(), args.v.f32(), size, args.slot_factors(), s);
     });
   });
 }

@@ -11,7 +11,9 @@ constexpr int kThreads = 256;
 
 template <bool Vector, class T>
 __global__ void __launch_bounds__(kThreads)
-    dropout_kernel(const T* x, T* y, int64_t size, uint64_t seed, uint32_t lowest, bool any, float scale) {
+    dropout_kernel(const T* x, T* y, int64_t size, const uint32_t* device_seed, uint64_t given_seed,
+                   uint32_t lowest, bool any, float scale) {
+  const uint64_t seed = dropout_seed(device_seed, given_seed);
   const int64_t step = int64_t{8} * kThreads * gridDim.x;
   for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
     float v[8];
@@ -38,7 +40,7 @@ void dropout(const DropoutArgs& args) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.x.size % 8 == 0 && aligned16(args.x, args.y), [&](auto vector) {
       launch(dropout_kernel<vector(), T>, grid_for(args.x.size, 8 * kThreads), kThreads, 0, args.x.as<T>(),
-             args.y.as<T>(), args.x.size, static_cast<uint64_t>(args.seed), static_cast<uint32_t>(threshold), any,
+             args.y.as<T>(), args.x.size, args.device_seed(), static_cast<uint64_t>(args.seed), static_cast<uint32_t>(threshold), any,
              scale);
     });
   });

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { type DType, ops, Tensor, tidy } from "../../lib/index.ts";
 import { native } from "../../lib/native.ts";
+import { adamwStep } from "../support/adamw_step.ts";
 import { testDevices } from "../support/devices.ts";
 import { pullback } from "../support/pullback.ts";
 import { cotangent, integers, normal, uniform } from "../support/random.ts";
@@ -68,7 +69,7 @@ describe.each(testDevices)("bits of the CPU on %s", (device) => {
         for (let step = 1; step <= 3; step++) {
           const grad = Tensor.from(normal(size, 1, 10 + step), [size], { dtype, device: on });
           native.clipScale(grad.handle, squares.handle, 2);
-          native.adamw(param.handle, grad.handle, m.handle, v.handle, 0.01, 0.9, 0.95, 1e-8, 0.1, step);
+          adamwStep(param, grad, m, v, { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 }, step);
         }
         return [param, m, v].map((t) => t.dataSync());
       });

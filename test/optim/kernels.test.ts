@@ -1,11 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { type DType, Tensor, tidy } from "../../lib/index.ts";
-import { native } from "../../lib/native.ts";
+import { type Handle, native } from "../../lib/native.ts";
+import { adamwStep } from "../support/adamw_step.ts";
 import { testDevices } from "../support/devices.ts";
 import { adamwOracle } from "../support/oracle_matrix.ts";
 import { assertSameAtAnyThreads } from "../support/pullback.ts";
 import { rounded, uniform } from "../support/random.ts";
 import { assertClose, float32Steps } from "../support/tolerance.ts";
+
+type Five = [Handle, Handle, Handle, Handle, Handle];
 
 describe.each(testDevices)("optimizer kernels on %s", (device) => {
   test.each([
@@ -27,8 +30,7 @@ describe.each(testDevices)("optimizer kernels on %s", (device) => {
       for (let step = 1; step <= steps; step++) {
         const values = uniform(size, 0.1, 1, 10 + step);
         const grad = Tensor.from(values, [size], { dtype, device });
-        const { lr, beta1, beta2, eps, weightDecay } = settings;
-        native.adamw(param.handle, grad.handle, m.handle, v.handle, lr, beta1, beta2, eps, weightDecay, step);
+        adamwStep(param, grad, m, v, settings, step);
         adamwOracle(state, rounded(values, dtype), step, settings);
       }
       // A step: m and v round 4 times each (constants, products, sum) and add to their past; an update is at most 12 roundings
@@ -40,15 +42,17 @@ describe.each(testDevices)("optimizer kernels on %s", (device) => {
     });
   });
 
-  test("adamw: without gradients only the decay moves a parameter; step 0 is refused", () => {
+  test("adamw: without gradients only the decay moves a parameter; a slot that factors does not have is refused", () => {
     tidy(() => {
       const from = (value: number) => Tensor.from([value], [1], { device });
       const [param, grad, m, v] = [from(2), from(0), from(0), from(0)] as [Tensor, Tensor, Tensor, Tensor];
-      native.adamw(param.handle, grad.handle, m.handle, v.handle, 0.5, 0.9, 0.99, 1e-8, 0.5, 1);
+      adamwStep(param, grad, m, v, { lr: 0.5, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.5 }, 1);
       expect(param.dataSync()[0]).toBe(1.5);
-      expect(() => native.adamw(param.handle, grad.handle, m.handle, v.handle, 0.5, 0.9, 0.99, 1e-8, 0.5, 0)).toThrow(
-        expect.objectContaining({ code: "ERR_RANGE" }),
-      );
+      const handles = [param, grad, m, v, Tensor.zeros([3], { device })].map((t) => t.handle);
+      for (const slot of [-1, 1])
+        expect(() => native.adamw(...(handles as Five), slot, 0.9, 0.99, 1e-8)).toThrow(
+          expect.objectContaining({ code: "ERR_RANGE" }),
+        );
     });
   });
 
@@ -100,7 +104,7 @@ describe.each(testDevices)("optimizer kernels on %s", (device) => {
         const squares = Tensor.from([0], [1], { device });
         native.sumSquares(grad.handle, squares.handle, 0);
         native.clipScale(grad.handle, squares.handle, 1);
-        native.adamw(param.handle, grad.handle, m.handle, v.handle, 0.1, 0.9, 0.99, 1e-8, 0.1, 3);
+        adamwStep(param, grad, m, v, { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1 }, 3);
         return [squares, ...tensors].map((t) => t.dataSync());
       }),
     );

@@ -110,13 +110,13 @@ export interface TinyTraining {
   dispose(): void;
 }
 
-/** A GPT of one block with mHC, its optimizer and a batch. */
-export function tinyTraining(seed = 1): TinyTraining {
+/** A GPT of one block with mHC, its optimizer and a batch. @param device default the current one */
+export function tinyTraining(seed = 1, device?: string): TinyTraining {
   setSeed(seed);
-  const model = new nn.GPT({ vocab: 13, dim: 16, layers: 1, heads: 2, context: 8 });
+  const model = new nn.GPT({ vocab: 13, dim: 16, layers: 1, heads: 2, context: 8, device });
   const optimizer = new optim.AdamW(model.parameters());
-  const tokens = Tensor.from(integers(16, 13, 1), [2, 8]);
-  const targets = Tensor.from(integers(16, 13, 2), [2, 8]);
+  const tokens = Tensor.from(integers(16, 13, 1), [2, 8], { device });
+  const targets = Tensor.from(integers(16, 13, 2), [2, 8], { device });
   const dispose = () => {
     for (const owner of [model, optimizer, tokens, targets]) owner.dispose();
   };

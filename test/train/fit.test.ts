@@ -1,6 +1,18 @@
 // The training loop: repeatable, without leaks, and safe against bad numbers and interruptions.
 import { describe, expect, it } from "vitest";
-import { data, defineOp, memory, NonFiniteError, type nn, ops, setThreads, Tensor, train } from "../../lib/index.ts";
+import {
+  data,
+  defineOp,
+  memory,
+  NonFiniteError,
+  type nn,
+  ops,
+  setSeed,
+  setThreads,
+  Tensor,
+  train,
+} from "../../lib/index.ts";
+import { native } from "../../lib/native.ts";
 import { testDevices } from "../support/devices.ts";
 import { tinyDataset, tinyModel } from "../support/tiny.ts";
 
@@ -60,6 +72,80 @@ describe.each(testDevices)("fit on %s", (device) => {
     await run(a, { steps: 10 });
     await run(b, { steps: 10, log: 1, diagnostics: true, evalEvery: 2 });
     expect(await weights(b)).toEqual(await weights(a));
+  });
+
+  it.each(["plain", "mhc"] as const)("%s: recorded, the same metrics and weights as without", async (kind) => {
+    const results = [];
+    for (const graph of [false, true]) {
+      setSeed(5);
+      using model = tinyModel({ device, residual: { kind }, dropout: 0.1 });
+      const options = { steps: 9, log: 4, evalEvery: 6, evalBatches: 2, diagnostics: kind === "mhc", graph };
+      results.push({ metrics: await run(model, options), weights: await weights(model) });
+    }
+    expect(results[1]).toEqual(results[0]);
+  });
+
+  it("recorded: memory stays constant and all is freed, also after break", async () => {
+    using model = tinyModel({ device });
+    for (const stop of [8, 3]) {
+      const before = memory();
+      const seen: number[] = [];
+      const options = { ...usual, steps: 8, log: 1, graph: true };
+      for await (const { step } of train.fit(model, tinyDataset(), options)) {
+        seen.push(memory().reservedBytes);
+        if (step === stop) break;
+      }
+      expect(new Set(seen.slice(2)).size).toBeLessThanOrEqual(1);
+      expect(memory()).toMatchObject({ tensors: before.tensors, bytes: before.bytes });
+    }
+  });
+
+  it("recorded: a model that reads a tensor, or fails, is refused before a second step", async () => {
+    for (const [message, spoil] of [
+      [/cannot be read while a graph is recorded/, (loss: Tensor) => loss.dataSync()],
+      [
+        /mine/,
+        () => {
+          throw new Error("mine");
+        },
+      ],
+    ] as const) {
+      using model = tinyModel({ device });
+      let calls = 0;
+      const spoiled = {
+        parameters: () => model.parameters(),
+        loss: (tokens: Tensor, targets: Tensor) => {
+          const loss = model.loss(tokens, targets);
+          if (++calls > 1) spoil(loss);
+          return loss;
+        },
+      };
+      const before = memory();
+      await expect(run(spoiled, { steps: 5, graph: true })).rejects.toThrow(message);
+      expect(memory()).toMatchObject({ tensors: before.tensors, bytes: before.bytes });
+    }
+  });
+
+  it("recorded: a loss that is not finite stops the run with the weights of the step before", async () => {
+    using model = tinyModel({ device });
+    using factor = Tensor.ones([], { device });
+    const spoiled = {
+      parameters: () => model.parameters(),
+      loss: (tokens: Tensor, targets: Tensor) => ops.mul(model.loss(tokens, targets), factor),
+    };
+    const fitted = train.fit(spoiled, tinyDataset(), { ...usual, steps: 9, log: 1, graph: true });
+    await fitted.next();
+    await fitted.next();
+    const third = await fitted.next();
+    expect(third.value).toMatchObject({ step: 3 });
+    const kept = await weights(model);
+    native.tensorWrite(factor.handle, Float32Array.of(Number.NaN));
+    // Step 4 was queued before the write.
+    await fitted.next();
+    const of4 = await weights(model);
+    expect(of4).not.toEqual(kept);
+    await expect(fitted.next()).rejects.toBeInstanceOf(NonFiniteError);
+    expect(await weights(model)).toEqual(of4);
   });
 
   it("live tensors and bytes stay constant, and all is freed at the end", async () => {
