@@ -19,8 +19,8 @@ Without a section: --ops and --step.
   --step             a training step of a GPT, plain against mHC: time and peak memory
   --peers            one connection in birkhoff, PyTorch (eager, compiled) and jax-js, in turn
 
-  --device <name>    cpu (default) or a GPU: cuda, cuda:1, cuda-emulated. On a GPU: the hyper-connection kernels alone, by events and
-                     by graph replay with a cold L2; with --peers PyTorch, eager and compiled, beside them
+  --device <name>    cpu (default) or a GPU: cuda, cuda:1, cuda-emulated. On a GPU --ops alone by default: the hyper-connection
+                     kernels by events and by graph replay with a cold L2; with --peers PyTorch, eager and compiled, beside them
   --dtype <name>     of the streams on a GPU: bfloat16 (default) or float32
   --tiny             on a GPU: sizes for a quick look whether everything runs
 
@@ -94,12 +94,14 @@ async function runOps(report: Report, chosen: readonly Case[], repeats: number):
 }
 
 async function runOnGpu(flags: Flags, device: string): Promise<void> {
-  if (flags.step) throw new UsageError("--step runs on the CPU");
   const sizes = flags.tiny ? tinySizes : fullSizes;
   const cases = gpuCases(sizes, flags.dtype).filter((c) => flags.filter.test(caseName(c)));
-  if (cases.length === 0) throw new UsageError(`--filter ${flags.filter.source} matches no op`);
-  const options = { device, cases, sizes, repeats: flags.repeats ?? 30, peers: flags.peers };
-  await runGpuOps(openReport(flags.out), options);
+  const wantsOps = flags.ops || !flags.step;
+  if (wantsOps && cases.length === 0) throw new UsageError(`--filter ${flags.filter.source} matches no op`);
+  const report = openReport(flags.out);
+  const { repeats = 30, peers } = flags;
+  if (wantsOps) await runGpuOps(report, { device, cases, sizes, repeats, peers });
+  if (flags.step) await runSteps(report, flags.repeats ?? 15, flags.tiny ? "tiny" : "gpu");
 }
 
 async function main(args: string[]): Promise<void> {
@@ -120,7 +122,7 @@ async function main(args: string[]): Promise<void> {
   if (wantsOps && chosen.length === 0) throw new UsageError(`--filter ${flags.filter.source} matches no op`);
   const report = openReport(flags.out);
   if (wantsOps) await runOps(report, chosen, flags.repeats ?? 15);
-  if (flags.step || all) await runSteps(report, flags.repeats ?? 15);
+  if (flags.step || all) await runSteps(report, flags.repeats ?? 15, "cpu");
   if (flags.peers) await runPeers(report, flags.filter, flags.repeats ?? 8);
 }
 

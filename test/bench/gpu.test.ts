@@ -130,7 +130,7 @@ describe.runIf(gpu)("a run", () => {
         .map((l) => JSON.parse(l) as Record<string, unknown>);
       const merge = rows.find((r) => r.name === "mhcPost forward" && r.shape === "T=9 n=4 C=40")!;
       expect(merge).toMatchObject({ dtype: "bfloat16", repeats: 2, bytes: 9 * 9 * 40 * 2, device: gpu });
-      for (const key of ["events_us", "gb_per_s", "share_of_copy", "copy_gb_per_s", "empty_us"])
+      for (const key of ["events_us", "graph_us", "gb_per_s", "share_of_copy", "copy_gb_per_s", "empty_us"])
         expect(merge[key], key).toBeGreaterThan(0);
     } finally {
       rmSync(folder, { recursive: true });

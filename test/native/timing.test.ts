@@ -30,6 +30,17 @@ describe.each(available.map((d) => d.name))("marks on %s", (device) => {
     expect(native.takeMarks(device)).toHaveLength(device === "cpu" ? 0 : 1);
   });
 
+  test("cannot be taken while a graph is recorded", () => {
+    native.beginCapture(device);
+    try {
+      expect(() => native.markTime(device, "a")).toThrow("time cannot be taken while a graph is recorded");
+      expect(() => native.takeMarks(device)).toThrow("time cannot be taken while a graph is recorded");
+    } finally {
+      native.cancelCapture(device);
+    }
+    expect(native.takeMarks(device)).toEqual([]);
+  });
+
   test("refuse wrong arguments", () => {
     expect(() => native.markTime(device, 1 as never)).toThrow("name is not a string");
     expect(() => native.traceKernels(device, 1 as never)).toThrow("on is not a boolean");
