@@ -8,13 +8,8 @@ if (process.env.BIRKHOFF_REQUIRE_CUDA === "1" && !all.some((d) => d.name.startsW
   throw new Error(`BIRKHOFF_REQUIRE_CUDA=1, but cuda is not available: ${reason}`);
 }
 
-/**
- * Names of the devices that can be used here: "cpu", and "cuda" where there is one. On "cuda-emulated" these suites have not all
- * been made to pass yet: BIRKHOFF_TEST_EMULATED=1 adds it. What runs there in every test run is under test/cuda.
- */
-export const testDevices: readonly string[] = all
-  .filter((d) => d.available && (d.name !== "cuda-emulated" || process.env.BIRKHOFF_TEST_EMULATED === "1"))
-  .map((d) => d.name);
+/** Names of the devices that can be used here: "cpu", "cuda-emulated" in the build that has it, and "cuda" where there is one. */
+export const testDevices: readonly string[] = all.filter((d) => d.available).map((d) => d.name);
 
 /** `emulated` on the executor of CUDA sources, which runs one thread at a time and is slow; `full` everywhere else. */
 export function sizeFor<T>(device: string, full: T, emulated: T): T {

@@ -81,6 +81,9 @@ export const runtimeCalls: Partial<Record<keyof Native, ArgumentSpec[]>> = {
   markTime: ["cpu", "here"],
   traceKernels: ["cpu", false],
   takeMarks: ["cpu"],
+  beginCapture: ["cpu"],
+  endCapture: ["cpu"],
+  cancelCapture: ["cpu"],
   setErrorFactory: [null],
   tensorReadSync: [{ dtype: 0, size: 4 }, false],
 };

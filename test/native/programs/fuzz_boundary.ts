@@ -4,7 +4,7 @@
  */
 import fc from "fast-check";
 import { errorFromCode } from "../../../lib/errors.ts";
-import { type Handle, native } from "../../../lib/native.ts";
+import { type Handle, type NativeGraph, native } from "../../../lib/native.ts";
 import { type ArgumentSpec, isHandleSpec, recordCalls, runtimeCalls } from "../../support/recorded_calls.ts";
 
 const runs = Number(process.argv[2] ?? 40);
@@ -58,6 +58,12 @@ const zoo: Record<string, () => unknown> = {
     return h;
   },
   "handle made with new": () => new (handle(0, 4).constructor as new () => Handle)(),
+  graph: () => {
+    native.beginCapture("cpu");
+    const graph = native.endCapture("cpu");
+    made.push(graph);
+    return graph;
+  },
   "heir of a handle": () => Object.create(handle(0, 4)),
   "proxy of a handle": () => new Proxy(handle(0, 4), {}),
   "array of handles": () => [handle(0, 4)],
@@ -184,6 +190,7 @@ function attempt(name: string, args: readonly unknown[]): void {
   native.setErrorFactory(errorFromCode);
   native.failAllocation(-1);
   native.setMemoryBudget(budget);
+  native.cancelCapture("cpu");
   const canary = handle(0, 1);
   for (let wait = true; wait; ) {
     try {
@@ -238,14 +245,15 @@ async function main(): Promise<void> {
     );
     await new Promise((resolve) => setImmediate(resolve));
   }
-  const { dispose } = handle(0, 4);
-  for (const key of keys) {
-    try {
-      dispose.call(zoo[key]!() as Handle);
-    } catch (error) {
-      if (!(error instanceof Error)) throw new Error(`dispose of ${key} threw ${String(error)}`);
+  const graph = zoo.graph!() as NativeGraph;
+  for (const method of [handle(0, 4).dispose, graph.dispose, graph.launch])
+    for (const key of keys) {
+      try {
+        method.call(zoo[key]!() as NativeGraph);
+      } catch (error) {
+        if (!(error instanceof Error)) throw new Error(`a method of a handle, on ${key}, threw ${String(error)}`);
+      }
     }
-  }
   reset();
   await native.synchronize("cpu");
   const { tensors, bytes } = native.memory();
