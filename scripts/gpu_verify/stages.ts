@@ -68,11 +68,14 @@ interface Assertion {
   failureMessages?: string[];
 }
 
+/** About the executor of CUDA sources, or impossible without it: a GPU cannot be told in which order to run, or when to fail. */
+export const executorTests = ["test/cuda-emu/**", "test/cuda/failing_calls.test.ts", "test/cuda/schedules.test.ts"];
+
 async function tests(setup: Setup, seconds: number): Promise<Findings> {
   const file = join(setup.scratch, "tests.json");
   const workers = Math.min(8, availableParallelism());
-  // The executor's own checks want a compiler, and nothing of them is about a GPU.
-  const args = ["--reporter=json", `--outputFile=${file}`, `--maxWorkers=${workers}`, "--exclude=test/cuda-emu/**"];
+  const args = ["--reporter=json", `--outputFile=${file}`, `--maxWorkers=${workers}`];
+  args.push(...executorTests.map((path) => `--exclude=${path}`));
   const env = { BIRKHOFF_REQUIRE_CUDA: "1" };
   const vitest = ["node_modules/vitest/vitest.mjs", "run", ...args, ...(setup.tests ? [setup.tests] : [])];
   const outcome = await node(setup, vitest, { seconds, env });

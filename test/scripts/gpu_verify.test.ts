@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { native } from "../../lib/native.ts";
 import { allPassed, markdown, type StageResult, slug, type Verification } from "../../scripts/gpu_verify/report.ts";
-import { stages, totalBudget } from "../../scripts/gpu_verify/stages.ts";
+import { executorTests, stages, totalBudget } from "../../scripts/gpu_verify/stages.ts";
 
 const root = join(import.meta.dirname, "../..");
 let folder: string;
@@ -25,11 +25,11 @@ function verify(args: readonly string[], env: Record<string, string> = {}) {
 
 const addon = process.env.BIRKHOFF_ADDON ?? join(root, "build/Release/birkhoff.node");
 
-/** A program in place of compute-sanitizer: runs its program, then says what the tool would. */
-function stub(name: string, summary: string): string {
+/** A program in place of compute-sanitizer: runs its program, or at once says what the tool would of one with errors. */
+function stub(name: string, summary: string, errors = false): string {
   const file = join(folder, name);
-  const skip = 'while [ "$1" != "--error-exitcode" ]; do shift; done; shift 2';
-  writeFileSync(file, `#!/bin/sh\n${skip}\n"$@" || exit 99\necho "========= ${summary}"\n`);
+  const run = 'while [ "$1" != "--error-exitcode" ]; do shift; done; shift 2\n"$@" || exit 99';
+  writeFileSync(file, `#!/bin/sh\n${errors ? "" : run}\necho "========= ${summary}"\nexit ${errors ? 99 : 0}\n`);
   chmodSync(file, 0o755);
   return file;
 }
@@ -110,7 +110,7 @@ describe.runIf(native.emulator)("a verification", () => {
       ...common,
       ...["--results", results, "--only", "tests,memcheck,train float32"],
       ...["--tests", "test/nowhere.test.ts"],
-      ...["--sanitizer", stub("bad", "ERROR SUMMARY: 3 errors")],
+      ...["--sanitizer", stub("bad", "ERROR SUMMARY: 3 errors", true)],
     ]);
     expect(status).toBe(1);
     const { json, md } = reportIn(results);
@@ -142,6 +142,10 @@ describe.runIf(native.emulator)("a verification", () => {
     expect(json.stages.map((s) => s.status)).toEqual(["out of time", "not run"]);
     expect(json.seconds).toBeLessThan(20);
   });
+});
+
+test("the tests left out on a GPU are there", () => {
+  for (const path of executorTests) expect(existsSync(join(root, path.replace("/**", ""))), path).toBe(true);
 });
 
 describe("the report", () => {
