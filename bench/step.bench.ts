@@ -1,10 +1,11 @@
 /**
- * What hyper-connections cost a whole training step: GPT with dim 512, 6 layers, context 256, batch 4; mHC n = 4 over plain.
+ * What hyper-connections cost a whole training step: a GPT, mHC n = 4 over plain; on a GPU a larger one.
  * Time is interleaved in this process; peak memory is measured in a process per model.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { currentDevice } from "../lib/device.ts";
 import { native } from "../lib/native.ts";
 import { gptStep, type Residual, residuals, stepSizes } from "./support/gpt_step.ts";
 import { interleaved, ratio } from "./support/measure.ts";
@@ -12,14 +13,14 @@ import { type Report, round, timingFields } from "./support/report.ts";
 import type { StepMemory } from "./support/step_memory.ts";
 
 const names = Object.keys(residuals) as Residual[];
-const { dim, layers, heads, context, batch, vocab } = stepSizes;
-const shape = `dim=${dim} layers=${layers} heads=${heads} context=${context} batch=${batch} vocab=${vocab}`;
 const widths = [22, 10, 19, 10, 12, 12];
 
-async function peakMemory(residual: Residual): Promise<StepMemory> {
+async function peakMemory(residual: Residual, sizes: keyof typeof stepSizes): Promise<StepMemory> {
   const child = fork(fileURLToPath(new URL("./support/step_memory.ts", import.meta.url)), [
     residual,
     String(native.info().threads),
+    currentDevice(),
+    sizes,
   ]);
   const failed = once(child, "exit").then(([code, signal]) => {
     throw new Error(`the memory measurement of ${residual} ended early (code ${code}, signal ${signal})`);
@@ -29,13 +30,16 @@ async function peakMemory(residual: Residual): Promise<StepMemory> {
   return memory;
 }
 
-export async function runSteps(report: Report, repeats: number): Promise<void> {
-  report.title(`Training step, ${shape}, float32, clipping and AdamW included`);
+export async function runSteps(report: Report, repeats: number, chosen: keyof typeof stepSizes): Promise<void> {
+  const sizes = stepSizes[chosen];
+  const { dim, layers, heads, context, batch, vocab, dtype } = sizes;
+  const shape = `dim=${dim} layers=${layers} heads=${heads} context=${context} batch=${batch} vocab=${vocab}`;
+  report.title(`Training step, ${shape}, ${dtype}, clipping and AdamW included`);
   report.row(["residual", "ms", "quartiles", "tokens/s", "peak MiB", "RSS MiB"], widths);
   const memories: StepMemory[] = [];
-  for (const name of names) memories.push(await peakMemory(name));
+  for (const name of names) memories.push(await peakMemory(name, chosen));
   const timings = await interleaved(
-    names.map((name) => ({ name, run: gptStep(name), finish: () => native.synchronize("cpu") })),
+    names.map((name) => ({ name, run: gptStep(name, sizes), finish: () => native.synchronize(currentDevice()) })),
     { repeats, sampleMs: 1 },
   );
   for (const [i, t] of timings.entries()) {
@@ -44,7 +48,7 @@ export async function runSteps(report: Report, repeats: number): Promise<void> {
     report.add({
       name: `step ${t.name}`,
       shape,
-      dtype: "float32",
+      dtype,
       ...timingFields(t),
       tokens_per_s: tokensPerSecond,
       peak_bytes: peakBytes,
@@ -60,7 +64,7 @@ export async function runSteps(report: Report, repeats: number): Promise<void> {
   report.add({
     name: "step mhc / plain",
     shape,
-    dtype: "float32",
+    dtype,
     ratio: round(time.ratio),
     ratio_p25: round(time.p25),
     ratio_p75: round(time.p75),

@@ -3,8 +3,8 @@
 set(BIRKHOFF_CUDA_ARCHITECTURES "" CACHE STRING
   "GPU architectures, as 80-real;90-real;90-virtual; 'all': those of a release; empty: this machine's, else 90 with PTX")
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cu)
-set(CUDA_RUNTIME_SOURCES native/cuda/backend.cpp native/cuda/context.cpp native/cuda/cublas.cpp native/cuda/emulator.cpp
-  native/cuda/gemm.cpp native/cuda/index_errors.cpp native/cuda/kernels.cpp)
+set(CUDA_RUNTIME_SOURCES native/cuda/backend.cpp native/cuda/context.cpp native/cuda/timing.cpp native/cuda/cublas.cpp
+  native/cuda/emulator.cpp native/cuda/gemm.cpp native/cuda/index_errors.cpp native/cuda/kernels.cpp)
 
 if(BIRKHOFF_CUDA AND NOT BIRKHOFF_SANITIZE)
   find_program(NVCC nvcc HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)

@@ -41,6 +41,12 @@ export interface Native {
   resetPeakMemory(): void;
   failAllocation(countdown: number): void;
   synchronize(device: string): Promise<void>;
+  // Measurements: moments of a device's stream, in order. They belong to the device: one thread measures at a time.
+  markTime(device: string, name: string): void;
+  /** While on, every kernel of a GPU leaves a mark with its name behind it. */
+  traceKernels(device: string, on: boolean): void;
+  /** Waits; all marks since the last call, each with the milliseconds since the first. */
+  takeMarks(device: string): { name: string; ms: number }[];
   // What this thread queues on the device in between becomes a graph instead of running; see native/core/graph.h.
   beginCapture(device: string): void;
   endCapture(device: string): NativeGraph;

@@ -15,7 +15,31 @@ function operands(inputs: Inputs, { tokens, n, channels, dtype }: ConnectionSize
   };
 }
 
-export const cases: Case[] = connectionSizes.flatMap((size) => {
+/** The backward call, on inputs of its own. */
+export function prepare(inputs: Inputs, size: ConnectionSize): () => void {
+  const { tokens, n, channels, dtype } = size;
+  const { x, output, post, res } = operands(inputs, size);
+  const gradY = inputs.normal(x.shape, dtype);
+  const gradOutput = inputs.zeros(output.shape, dtype);
+  const [gradPost, gradRes] = [inputs.zeros(post.shape), inputs.zeros(res.shape)];
+  return () =>
+    native.mhcPostBackward(
+      x.handle,
+      output.handle,
+      post.handle,
+      res.handle,
+      gradY.handle,
+      gradOutput.handle,
+      gradPost.handle,
+      gradRes.handle,
+      null,
+      tokens,
+      n,
+      channels,
+    );
+}
+
+export function postCases(size: ConnectionSize): Case[] {
   const { tokens, n, channels, dtype } = size;
   const shape = shapeOf(size);
   return [
@@ -24,6 +48,7 @@ export const cases: Case[] = connectionSizes.flatMap((size) => {
       shape,
       dtype,
       bytes: streamBytes(size, (2 * n + 1) * channels),
+      peer: { op: "mhcPost", ...size },
       prepare: (inputs) => {
         const { x, output, post, res } = operands(inputs, size);
         const y = inputs.zeros(x.shape, dtype);
@@ -36,27 +61,9 @@ export const cases: Case[] = connectionSizes.flatMap((size) => {
       shape,
       dtype,
       bytes: streamBytes(size, (2 * n + 2) * channels),
-      prepare: (inputs) => {
-        const { x, output, post, res } = operands(inputs, size);
-        const gradY = inputs.normal(x.shape, dtype);
-        const gradOutput = inputs.zeros(output.shape, dtype);
-        const [gradPost, gradRes] = [inputs.zeros(post.shape), inputs.zeros(res.shape)];
-        return () =>
-          native.mhcPostBackward(
-            x.handle,
-            output.handle,
-            post.handle,
-            res.handle,
-            gradY.handle,
-            gradOutput.handle,
-            gradPost.handle,
-            gradRes.handle,
-            null,
-            tokens,
-            n,
-            channels,
-          );
-      },
+      prepare: (inputs) => prepare(inputs, size),
     },
   ];
-});
+}
+
+export const cases: Case[] = connectionSizes.flatMap(postCases);

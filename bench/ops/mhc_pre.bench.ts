@@ -45,7 +45,20 @@ function entry(inputs: Inputs, size: ConnectionSize) {
   return { ...p, ...out, forward };
 }
 
-function finish(inputs: Inputs, size: ConnectionSize): () => void {
+/** What the two kernels of the entry move on a GPU: stats reads x, collapse reads it again and writes the branch's input. */
+export const gpuEntry = (size: ConnectionSize) => ({
+  projection_kernel: streamBytes(size, size.n * size.channels),
+  collapse_kernel: streamBytes(size, (size.n + 1) * size.channels),
+});
+
+/** Of the backward: dpre reads x and du before the coefficients' gradient can be known, then all of it is read for dx. */
+export const gpuFinish = (size: ConnectionSize) => ({
+  grad_pre_kernel: streamBytes(size, (size.n + 1) * size.channels),
+  finish_kernel: streamBytes(size, (3 * size.n + 1) * size.channels),
+});
+
+/** The backward call, on inputs of its own. */
+export function finish(inputs: Inputs, size: ConnectionSize): () => void {
   const { tokens, n, channels, dtype } = size;
   const e = entry(inputs, size);
   e.forward();
@@ -80,7 +93,7 @@ function finish(inputs: Inputs, size: ConnectionSize): () => void {
     );
 }
 
-export const cases: Case[] = connectionSizes.flatMap((size) => {
+export function preCases(size: ConnectionSize): Case[] {
   const { n, channels, dtype } = size;
   const shape = shapeOf(size);
   return [
@@ -89,6 +102,8 @@ export const cases: Case[] = connectionSizes.flatMap((size) => {
       shape,
       dtype,
       bytes: streamBytes(size, (n + 1) * channels),
+      gpuKernels: gpuEntry(size),
+      peer: { op: "mhcPre", ...size },
       prepare: (inputs) => entry(inputs, size).forward,
     },
     {
@@ -96,7 +111,10 @@ export const cases: Case[] = connectionSizes.flatMap((size) => {
       shape,
       dtype,
       bytes: streamBytes(size, (3 * n + 1) * channels),
+      gpuKernels: gpuFinish(size),
       prepare: (inputs) => finish(inputs, size),
     },
   ];
-});
+}
+
+export const cases: Case[] = connectionSizes.flatMap(preCases);

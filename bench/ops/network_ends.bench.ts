@@ -1,29 +1,31 @@
 /** expand and contract, the ends of a network of streams: (n+1)C elements a token each. */
 import { native } from "../../lib/native.ts";
 import type { Case } from "../support/cases.ts";
-import { connectionSizes, shapeOf, streamBytes } from "../support/inputs.ts";
+import { type ConnectionSize, connectionSizes, shapeOf, streamBytes } from "../support/inputs.ts";
 
-export const cases: Case[] = connectionSizes
-  .filter(({ n }) => n === 4)
-  .flatMap((size) => {
-    const { tokens, n, channels, dtype } = size;
-    const shared = { shape: shapeOf(size), dtype, bytes: streamBytes(size, (n + 1) * channels) };
-    return [
-      {
-        ...shared,
-        name: "expand",
-        prepare: (inputs) => {
-          const [h, x] = [inputs.normal([tokens, channels], dtype), inputs.zeros([tokens, n, channels], dtype)];
-          return () => native.expand(h.handle, x.handle, tokens, n, channels, 1);
-        },
+export function networkEndCases(size: ConnectionSize): Case[] {
+  const { tokens, n, channels, dtype } = size;
+  const shared = { shape: shapeOf(size), dtype, bytes: streamBytes(size, (n + 1) * channels) };
+  return [
+    {
+      ...shared,
+      name: "expand",
+      peer: { op: "expand", ...size },
+      prepare: (inputs) => {
+        const [h, x] = [inputs.normal([tokens, channels], dtype), inputs.zeros([tokens, n, channels], dtype)];
+        return () => native.expand(h.handle, x.handle, tokens, n, channels, 1);
       },
-      {
-        ...shared,
-        name: "contract",
-        prepare: (inputs) => {
-          const [h, x] = [inputs.zeros([tokens, channels], dtype), inputs.normal([tokens, n, channels], dtype)];
-          return () => native.contract(h.handle, x.handle, tokens, n, channels, 1);
-        },
+    },
+    {
+      ...shared,
+      name: "contract",
+      peer: { op: "contract", ...size },
+      prepare: (inputs) => {
+        const [h, x] = [inputs.zeros([tokens, channels], dtype), inputs.normal([tokens, n, channels], dtype)];
+        return () => native.contract(h.handle, x.handle, tokens, n, channels, 1);
       },
-    ];
-  });
+    },
+  ];
+}
+
+export const cases: Case[] = connectionSizes.filter(({ n }) => n === 4).flatMap(networkEndCases);

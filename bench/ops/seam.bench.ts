@@ -14,6 +14,7 @@ import {
   shapeOf,
   streamBytes,
 } from "../support/inputs.ts";
+import { gpuEntry } from "./mhc_pre.bench.ts";
 
 function operands(inputs: Inputs, size: ConnectionSize) {
   const { tokens, n, channels, dtype } = size;
@@ -45,13 +46,17 @@ function operands(inputs: Inputs, size: ConnectionSize) {
   };
 }
 
-export const cases: Case[] = connectionSizes.flatMap((size) => {
+export function seamCases(size: ConnectionSize): Case[] {
   const { n, channels, dtype } = size;
+  const merge = streamBytes(size, (2 * n + 1) * channels);
+  const peer = { op: "seam", ...size };
   const rest = { shape: shapeOf(size), dtype, bytes: streamBytes(size, (2 * n + 2) * channels) };
   return [
     {
       name: "seam forward",
       ...rest,
+      gpuKernels: { ...gpuEntry(size), projection_kernel: merge },
+      peer,
       prepare: (inputs) => {
         const { ending, parameters, y, entered, sizes } = operands(inputs, size);
         return () => native.seamForward(...ending, ...parameters, y, ...entered, ...sizes, ...connectionOptions);
@@ -60,6 +65,7 @@ export const cases: Case[] = connectionSizes.flatMap((size) => {
     {
       name: "mhcPost + mhcPre forward",
       ...rest,
+      gpuKernels: { merge_kernel: merge, ...gpuEntry(size) },
       prepare: (inputs) => {
         const { ending, parameters, y, entered, sizes } = operands(inputs, size);
         return () => {
@@ -69,4 +75,6 @@ export const cases: Case[] = connectionSizes.flatMap((size) => {
       },
     },
   ];
-});
+}
+
+export const cases: Case[] = connectionSizes.flatMap(seamCases);

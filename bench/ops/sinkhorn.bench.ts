@@ -3,9 +3,7 @@ import { native } from "../../lib/native.ts";
 import type { Case } from "../support/cases.ts";
 import { sinkhornOptions } from "../support/inputs.ts";
 
-const matrices = 65536;
-
-export const cases: Case[] = [4, 2, 8].flatMap((n) => {
+export function sinkhornCases(matrices: number, n: number): Case[] {
   const shared = { shape: `[${matrices}, ${n}, ${n}] 20 iterations`, dtype: "float32" };
   const matrixBytes = matrices * n * n * 4;
   return [
@@ -13,6 +11,7 @@ export const cases: Case[] = [4, 2, 8].flatMap((n) => {
       ...shared,
       name: "sinkhorn forward",
       bytes: 2 * matrixBytes,
+      peer: { op: "sinkhorn", tokens: matrices, n, channels: 0 },
       prepare: (inputs) => {
         const [logits, res] = [inputs.normal([matrices, n, n]), inputs.zeros([matrices, n, n])];
         return () => native.sinkhornForward(logits.handle, res.handle, matrices, n, ...sinkhornOptions);
@@ -22,6 +21,7 @@ export const cases: Case[] = [4, 2, 8].flatMap((n) => {
       ...shared,
       name: "sinkhorn backward",
       bytes: 3 * matrixBytes,
+      peer: { op: "sinkhornBackward", tokens: matrices, n, channels: 0 },
       prepare: (inputs) => {
         const [logits, gradRes] = [inputs.normal([matrices, n, n]), inputs.normal([matrices, n, n])];
         const out = inputs.zeros([matrices, n, n]);
@@ -30,4 +30,6 @@ export const cases: Case[] = [4, 2, 8].flatMap((n) => {
       },
     },
   ];
-});
+}
+
+export const cases: Case[] = [4, 2, 8].flatMap((n) => sinkhornCases(65536, n));

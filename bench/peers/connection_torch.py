@@ -1,7 +1,6 @@
 """The connection of birkhoff's `connect` in PyTorch, as a peer of the benchmark; eager or compiled.
 
-Same maths as native/ops/mhc_pre.h and mhc_post.h, paper convention, branch F(u) = u. PyTorch has two ways to write it: as few large
-CALLS (bmm, baddbmm; the faster one for eager), or as elementwise products and sums that the compiler can fuse into LOOPS.
+The maths, and its two forms "calls" and "loops", are in hyper_connection_torch.py.
 Speaks lines with bench/peers/peers.ts:
     python3 connection_torch.py eager|compiled calls|loops FOLDER      FOLDER holds case.json and x, phi, alpha, bias, gradY as raw float32
     -> ready {"description": ...}     after compiling and a first pass
@@ -39,44 +38,13 @@ def main() -> None:
     alpha = load("alpha", 3).requires_grad_()
     bias = load("bias", coefficients).requires_grad_()
     grad_y = load("gradY", tokens, n, channels)
-    group = torch.tensor([0] * n + [1] * n + [2] * (n * n))
+    from hyper_connection_torch import connection, groups
 
-    loops = form == "loops"
-
-    def mean_square(v):
-        if loops:
-            return v.square().mean(-1, keepdim=True)
-        return torch.linalg.vecdot(v, v).unsqueeze(-1) / width
-
-    def collapse(pre, x):
-        if loops:
-            return (pre.unsqueeze(-1) * x).sum(1)
-        return torch.bmm(pre.unsqueeze(1), x).squeeze(1)
-
-    def merge(x, output, post, res):
-        spread = post.unsqueeze(-1) * output.unsqueeze(1)
-        if loops:
-            return (res.unsqueeze(-1) * x.unsqueeze(1)).sum(2) + spread
-        return torch.baddbmm(spread, res, x)
-
-    def connection(x, phi, alpha, bias):
-        v = x.view(tokens, width)
-        r = torch.rsqrt(mean_square(v) + norm_eps)
-        z = alpha[group] * (r * (v @ phi.t())) + bias
-        pre = torch.sigmoid(z[:, :n])
-        post = 2 * torch.sigmoid(z[:, n : 2 * n])
-        logits = z[:, 2 * n :].view(tokens, n, n)
-        # The shift cancels, so it needs no gradient.
-        res = torch.exp(logits - logits.detach().amax((-2, -1), keepdim=True))
-        for _ in range(iters):
-            res = res / res.sum(-2, keepdim=True)
-            res = res / res.sum(-1, keepdim=True)
-        return merge(x, collapse(pre, x), post, res)
-
-    forward = torch.compile(connection) if mode == "compiled" else connection
+    compiled = torch.compile(connection) if mode == "compiled" else connection
+    group, loops = groups(n, "cpu"), form == "loops"
 
     def run():
-        y = forward(x, phi, alpha, bias)
+        y = compiled(x, phi, alpha, bias, group, iters, norm_eps, loops)
         return y, torch.autograd.grad(y, (x, phi, alpha, bias), grad_y)
 
     start = time.perf_counter()

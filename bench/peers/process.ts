@@ -57,16 +57,20 @@ export class PeerProcess {
     }
   }
 
+  /** Sends a line; the rest of the line that answers it with `keyword`. @throws {Error} the peer ended */
+  ask(line: string, keyword: string): Promise<string> {
+    this.#child.stdin.write(`${line}\n`);
+    return this.#reply(keyword);
+  }
+
   /** Milliseconds of `count` passes. */
   async run(count: number): Promise<number[]> {
-    this.#child.stdin.write(`run ${count}\n`);
-    return (await this.#reply("times")).split(" ").map(Number);
+    return (await this.ask(`run ${count}`, "times")).split(" ").map(Number);
   }
 
   /** Has the results written to files `prefix`.y, .dx, … in the folder it was started with. */
   async check(prefix: string): Promise<void> {
-    this.#child.stdin.write(`check ${prefix}\n`);
-    await this.#reply("checked");
+    await this.ask(`check ${prefix}`, "checked");
   }
 
   stop(): void {

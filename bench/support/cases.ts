@@ -15,6 +15,10 @@ export interface Case {
   bytes: number;
   /** Floating-point operations, for what is bound by arithmetic. */
   flops?: number;
+  /** Where a GPU takes several kernels: what each moves at least, by its name. Together they count instead of `bytes`. */
+  gpuKernels?: Readonly<Record<string, number>>;
+  /** The op of bench/peers/ops_torch.py that does the same, with its sizes. */
+  peer?: { op: string; tokens: number; n: number; channels: number };
   /** Makes inputs and outputs, then returns what to time. */
   prepare(inputs: Inputs): () => void;
 }

@@ -46,9 +46,13 @@ export class Report {
   /** @param out  file to write, replaced; stdout when absent. @throws when it cannot be written */
   constructor(out: string | undefined) {
     this.#out = out;
-    const { simd, gemm, threads } = native.info();
+    const { simd, gemm, gpuGemm, threads } = native.info();
+    const device = currentDevice();
+    const gpu = device === "cpu" ? undefined : native.devices().find((d) => d.name === device)?.description;
     this.#conditions = {
-      device: currentDevice(),
+      device,
+      gpu,
+      gpu_gemm: gpu && gpuGemm,
       cpu: cpus()[0]?.model.trim() ?? "unknown",
       threads,
       simd,
@@ -80,10 +84,11 @@ export class Report {
   }
 
   title(text: string): void {
-    const { cpu, device, threads, simd, gemm, node, load_average_before: load } = this.#conditions;
+    const { cpu, device, gpu, threads, simd, gemm, node, load_average_before: load } = this.#conditions;
     // The library's name and version; its build options stand in the JSON.
     const library = [...new Set(gemm.split(" "))].slice(0, 2).join(" ");
     this.say(`\n${text}`);
+    if (gpu) this.say(gpu);
     this.say(`${device}, ${cpu}, threads: ${threads}, ${simd}, ${library}, node ${node}, load average before ${load}`);
     if (load > 0.5) this.say("The machine was not idle: figures below are for comparison within this run only.");
   }

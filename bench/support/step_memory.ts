@@ -1,6 +1,6 @@
 /** Child process: runs a few training steps of one residual and reports its peak memory, which no other model has touched. */
-import { memory, setThreads, synchronize } from "../../lib/index.ts";
-import { gptStep, type Residual } from "./gpt_step.ts";
+import { memory, setDevice, setThreads, synchronize } from "../../lib/index.ts";
+import { gptStep, type Residual, stepSizes } from "./gpt_step.ts";
 
 export interface StepMemory {
   /** Highest bytes of live tensors: weights, moments, gradients, activations. */
@@ -11,11 +11,12 @@ export interface StepMemory {
   baseRss: number;
 }
 
-const [residual, threads] = process.argv.slice(2);
+const [residual, threads, device, sizes] = process.argv.slice(2);
+setDevice(device!);
 setThreads(Number(threads));
 await synchronize();
 const baseRss = process.memoryUsage.rss();
-const step = gptStep(residual as Residual);
+const step = gptStep(residual as Residual, stepSizes[sizes as keyof typeof stepSizes]);
 for (let i = 0; i < 4; i++) {
   step();
   await synchronize();

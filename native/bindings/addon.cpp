@@ -124,6 +124,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("failAllocation", with_guard<fail_allocation>);
   define_tensors(env, exports);
   define_ops(env, exports);
+  define_timing(env, exports);
   define_graphs(env, exports);
   define_emulator(env, exports);
   return exports;

@@ -98,6 +98,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
 
 void define_tensors(Napi::Env env, Napi::Object exports);
 void define_ops(Napi::Env env, Napi::Object exports);
+void define_timing(Napi::Env env, Napi::Object exports);
 void define_graphs(Napi::Env env, Napi::Object exports);
 void define_emulator(Napi::Env env, Napi::Object exports);
 

@@ -25,6 +25,17 @@ struct Backend {
   void (*copy_to_host)(void* context, void* target, const void* source, size_t bytes, Completion done);
   // Turns work into something that does the same again at each call, without running it. May fail.
   std::function<void()> (*record)(void* context, std::shared_ptr<const Work> work);
+  // An event is a moment that the stream passes.
+  std::shared_ptr<void> (*record_event)(void* context);
+  double (*elapsed_ms)(void* context, const void* from, const void* to);  // waits for both
+  // From now on called behind each kernel that is launched, with its name; an empty function ends that.
+  void (*trace)(void* context, std::function<void(const char* kernel)> launched);
+};
+
+// A moment of a stream, for measurements.
+struct Mark {
+  std::string name;
+  std::shared_ptr<void> event;
 };
 
 class Device {
@@ -37,8 +48,9 @@ class Device {
 
   // Queues work, or adds it to the graph that this thread is recording. Throws what made the device unusable.
   void submit(std::function<void()> work);
-  // Throws Error(kDeviceError) while this thread records a graph: what, as "a tensor cannot be read", has no place in
-  // it.
+  // Queued work: notes the moment.
+  void mark(std::string mark_name) { marks.push_back({std::move(mark_name), backend.record_event(backend.context)}); }
+  // Throws Error(kDeviceError) while this thread records a graph; what: "a tensor cannot be read", say.
   void refuse_recording(const char* what) const;
   // Where this thread's allocations come from, for Storage.
   Allocator::Pool* pool() const;
@@ -49,6 +61,7 @@ class Device {
   const Backend backend;
   std::unique_ptr<Stream> stream;
   Allocator allocator;
+  std::vector<Mark> marks;  // queued work only
 };
 
 struct DeviceDescription {

@@ -34,7 +34,10 @@ Backend backend(Context& context) {
                                size_t bytes) { of(c).copy_from_host(target, source, bytes); },
           .copy_to_host = [](void* c, void* target, const void* source, size_t bytes,
                              Completion done) { of(c).copy_to_host(target, source, bytes, std::move(done)); },
-          .record = [](void* c, std::shared_ptr<const Work> work) { return of(c).record(std::move(work)); }};
+          .record = [](void* c, std::shared_ptr<const Work> work) { return of(c).record(std::move(work)); },
+          .record_event = [](void* c) { return of(c).record_event(); },
+          .elapsed_ms = [](void* c, const void* from, const void* to) { return of(c).elapsed_ms(from, to); },
+          .trace = [](void* c, std::function<void(const char*)> launched) { of(c).trace(std::move(launched)); }};
 }
 
 // Work is queued on a dispatch thread, which launches it: launching blocks while the GPU's own queue is full, and

@@ -42,6 +42,10 @@ class Context {
   std::function<void()> record(std::shared_ptr<const Work> work);
   void synchronize();
   void stop_reader();
+  std::shared_ptr<void> record_event();
+  double elapsed_ms(const void* from, const void* to);
+  void trace(std::function<void(const char*)> launched) { launched_ = std::move(launched); }
+  void note_launch(const void* kernel);  // behind each one
 
   const int index;
   int multiprocessors = 0;
@@ -75,7 +79,9 @@ class Context {
 
   cudaStream_t memory_ = nullptr;  // allocations: never the stream that a graph is recorded from
   cudaMemPool_t pool_ = nullptr;
-  bool recording_ = false;  // dispatch thread only
+  // Dispatch thread only.
+  bool recording_ = false;
+  std::function<void(const char*)> launched_;  // of a trace, else empty
 
   std::mutex pinned_mutex_;
   std::vector<Pinned> pinned_;

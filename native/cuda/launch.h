@@ -44,6 +44,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, co
   config.stream = context.compute;
   context.check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "kernel launch");
   context.check(cudaGetLastError(), "kernel launch");
+  context.note_launch(reinterpret_cast<const void*>(kernel));
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) {

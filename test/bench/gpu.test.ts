@@ -1,0 +1,139 @@
+/** What the GPU benchmark counts and how it reads its marks; and one run of it where there is a GPU or the executor. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { fullSizes, gpuCases, runGpuOps, tinySizes } from "../../bench/gpu.bench.ts";
+import { gpuBytes, kernelName, samplesOf } from "../../bench/support/gpu.ts";
+import { Report } from "../../bench/support/report.ts";
+import { devices, memory, setDevice, setMemoryBudget, synchronize } from "../../lib/index.ts";
+
+describe("bytes", () => {
+  const cases = gpuCases({ ...fullSizes, tokens: [8192], channels: [4096], matrices: [32768] }, "bfloat16");
+  const of = (name: string) => cases.find((c) => c.name === name)!;
+  // One C of the specification's table, for all tokens in bfloat16.
+  const C = 8192 * 4096 * 2;
+
+  test.each([
+    ["mhcPre forward", 9],
+    ["mhcPost forward", 9],
+    ["seam forward", 14],
+    ["mhcPost + mhcPre forward", 18],
+    ["mhcPost backward (prepare)", 10],
+    ["mhcPre backward (finish)", 18],
+    ["connection backward (prepare, finish)", 28],
+    ["connect forward + backward", 46],
+    ["expand", 5],
+    ["contract", 5],
+  ])("of %s: %i C a token", (name, perToken) => expect(gpuBytes(of(name))).toBe(perToken * C));
+
+  test("of the kernels inside", () => {
+    expect(of("mhcPre forward").gpuKernels).toEqual({ projection_kernel: 4 * C, collapse_kernel: 5 * C });
+    expect(of("seam forward").gpuKernels).toEqual({ projection_kernel: 9 * C, collapse_kernel: 5 * C });
+    expect(of("mhcPre backward (finish)").gpuKernels).toEqual({ grad_pre_kernel: 5 * C, finish_kernel: 13 * C });
+  });
+
+  test("of Sinkhorn: the matrices in float32, whatever the streams are", () => {
+    expect(gpuBytes(of("sinkhorn forward"))).toBe(2 * 32768 * 16 * 4);
+    expect(gpuBytes(of("sinkhorn backward"))).toBe(3 * 32768 * 16 * 4);
+  });
+
+  test("every size of the specification is there", () => {
+    const shapes = new Set(gpuCases(fullSizes, "bfloat16").map((c) => c.shape));
+    for (const T of [1, 40, 512, 4096, 8192, 32768])
+      for (const channels of [1280, 2560, 4096, 7168]) expect(shapes).toContain(`T=${T} n=4 C=${channels}`);
+    for (const count of [8192, 32768]) expect(shapes).toContain(`[${count}, 4, 4] 20 iterations`);
+  });
+});
+
+test("a kernel is named without its namespaces, template and parameters", () => {
+  const name = "void birkhoff::cuda::(anonymous namespace)::merge_kernel<4, true, float>(float const*, long)";
+  expect(kernelName(name)).toBe("merge_kernel");
+  expect(kernelName("birkhoff::cuda::fold(int)")).toBe("fold");
+  expect(kernelName("kernel")).toBe("kernel");
+});
+
+test("marks become one sample each, with the time of each kernel since the mark before it", () => {
+  const marks = [
+    { name: "from", ms: 0 },
+    { name: "to", ms: 2 },
+    { name: "from", ms: 5 },
+    { name: "void a_kernel<1>()", ms: 6 },
+    { name: "b_kernel", ms: 9 },
+    { name: "to", ms: 9.5 },
+  ];
+  expect(samplesOf(marks)).toEqual([
+    { ms: 2, kernels: [] },
+    {
+      ms: 4.5,
+      kernels: [
+        { name: "a_kernel", ms: 1 },
+        { name: "b_kernel", ms: 3 },
+      ],
+    },
+  ]);
+});
+
+function bench(...args: string[]) {
+  const main = join(import.meta.dirname, "../../bench/main.ts");
+  return spawnSync(process.execPath, ["--no-warnings", "--import", "tsx", main, ...args], { encoding: "utf8" });
+}
+
+describe("flags", () => {
+  test.each([
+    [["--device", "cpu", "--dtype", "int8"], "--dtype"],
+    [["--repeats", "0"], "--repeats"],
+    [["--device", "none"], "device"],
+  ])("%j is refused", (args, message) => {
+    const { status, stderr } = bench(...args);
+    expect(status).not.toBe(0);
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain("    at ");
+  });
+});
+
+const gpu = devices().find((d) => d.available && d.name.startsWith("cuda"))?.name;
+
+describe.runIf(gpu)("a run", () => {
+  test("leaves out what does not fit in memory, and says so", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "birkhoff-bench-test-"));
+    const before = setDevice(gpu!);
+    try {
+      const out = join(folder, "out.jsonl");
+      const cases = gpuCases({ ...tinySizes, tokens: [1, 400] }, "float32").filter((c) => c.name === "expand");
+      await synchronize();
+      setMemoryBudget(memory().bytes + (1 << 18)); // [400, 4, 40] takes 256 KB alone
+      await runGpuOps(new Report(out), { device: before, cases, sizes: tinySizes, repeats: 1, peers: false });
+      const rows = readFileSync(out, "utf8").trim().split("\n");
+      const parsed = rows.map((l) => JSON.parse(l) as Record<string, unknown>);
+      expect(parsed[0]!.events_us).toBeGreaterThan(0);
+      expect(parsed[1]).toMatchObject({ name: "expand", shape: "T=400 n=4 C=40" });
+      expect(parsed[1]!.skipped).toContain("memory");
+    } finally {
+      setMemoryBudget(Infinity);
+      setDevice("auto");
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("reports every op with its figures", () => {
+    const folder = mkdtempSync(join(tmpdir(), "birkhoff-bench-test-"));
+    try {
+      const out = join(folder, "out.jsonl");
+      const { status, stderr } = bench("--device", gpu!, "--tiny", "--repeats", "2", "--out", out);
+      expect(stderr).toContain("mhcPost forward T=9 n=4 C=40 bfloat16");
+      expect(status).toBe(0);
+      const rows = readFileSync(out, "utf8")
+        .trim()
+        .split("\n")
+        .map((l) => JSON.parse(l) as Record<string, unknown>);
+      const merge = rows.find((r) => r.name === "mhcPost forward" && r.shape === "T=9 n=4 C=40")!;
+      expect(merge).toMatchObject({ dtype: "bfloat16", repeats: 2, bytes: 9 * 9 * 40 * 2, device: gpu });
+      for (const key of ["events_us", "graph_us", "gb_per_s", "share_of_copy", "copy_gb_per_s", "empty_us"])
+        expect(merge[key], key).toBeGreaterThan(0);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
