@@ -1,5 +1,5 @@
-// Strided copies on CUDA: rows 16 bytes at a time, transposes by tiles through shared memory, the rest element by
-// element; see ops/strided_copy.h.
+// Strided copies on CUDA: one block by the driver, rows 16 bytes at a time, transposes by tiles through shared memory,
+// the rest element by element; see ops/strided_copy.h.
 #include "cuda/launch.h"
 #include "ops/strided_copy.h"
 
@@ -83,6 +83,11 @@ void copy_rows(const CopyLayout& layout, const void* source, void* target) {
 template <class T>
 void copy(CopyLayout layout, const T* source, T* target) {
   const CopyKind kind = arrange(layout);
+  if (kind == CopyKind::kRows && layout.axes == 1) {
+    const size_t bytes = static_cast<size_t>(layout.axis[0].extent) * sizeof(T);
+    return current().check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToDevice, current().compute),
+                           "cudaMemcpyAsync");
+  }
   if (kind == CopyKind::kRows) {
     if (in_words(layout, 16 / int64_t{sizeof(T)}, source, target)) return copy_rows<uint4>(layout, source, target);
     return copy_rows<T>(layout, source, target);
