@@ -52,8 +52,8 @@ export function drawSeed(): Draw {
 /**
  * Recorded work and the tensors it makes, which have new values after each launch.
  *
- * While `fn` is recorded nothing runs. It may do what only queues work: ops, gradients, copies to the device. It must not read a
- * tensor, and must do the same at every step: what it takes from JavaScript (numbers, arrays, branches) is fixed by the recording.
+ * While `fn` is recorded nothing runs. It may do what only queues work: ops and gradients. It must not read a tensor, and must do the
+ * same at every step: what it takes from JavaScript (numbers, arrays, branches) is fixed by the recording.
  * Tensors from before are read where they are at each launch, so new inputs are written into the same tensors. Dropout draws
  * new seeds at every launch; other draws of random numbers are refused.
  */

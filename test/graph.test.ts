@@ -136,6 +136,23 @@ describe.each(testDevices)("graphs on %s", (device) => {
     x.dispose();
   });
 
+  test("values that come from JavaScript or another device inside are those of the recording", () => {
+    const values = Float32Array.of(1, 2);
+    const elsewhere = Tensor.from([10, 20], [2], { device: "cpu" });
+    const graph = Graph.record(device, () => {
+      // What the first sum leaves free must not be where the values are put: every launch writes it.
+      ops.add(from([5, 5]), from([6, 6])).dispose();
+      return ops.add(ops.add(Tensor.from(values, [2], { device }), from([100, 200])), elsewhere.to(device));
+    });
+    values.fill(9);
+    for (let launch = 0; launch < 2; launch++) {
+      graph.launch();
+      expect([...graph.result.dataSync()]).toEqual([111, 222]);
+    }
+    graph.dispose();
+    elsewhere.dispose();
+  });
+
   test("an error inside is thrown as it is", () => {
     const before = memory();
     expect(() =>

@@ -181,6 +181,7 @@ Napi::Value tensor_from(const Napi::CallbackInfo& info) {
   const DType dtype = dtype_argument(info[1], "tensorFrom");
   std::vector<char> staged = staged_bytes(info[2], dtype, "tensorFrom");
   const auto bytes = static_cast<int64_t>(staged.size());
+  const Recording::Outside outside;
   auto storage = std::make_shared<Storage>(state.runtime, device, bytes);
   device.submit_copy(storage->data, std::move(staged));
   return TensorHandle::create(info.Env(), std::move(storage), 0, bytes / element_bytes(dtype), dtype);
@@ -216,8 +217,8 @@ Napi::Value tensor_copy(const Napi::CallbackInfo& info) {
   Device& from = source.storage->device;
   Device& to = state.runtime->device(string_argument(info[1], "tensorCopy", "device"));
   const int64_t bytes = source.size * element_bytes(source.dtype);
-  auto storage = std::make_shared<Storage>(state.runtime, to, bytes);
   if (&from == &to) {
+    auto storage = std::make_shared<Storage>(state.runtime, to, bytes);
     if (Recording* const recording = Recording::on(from)) recording->retain(source.storage);
     StridedCopyArgs args{.source = source.view(),
                          .target = {storage->data, source.size, source.dtype},
@@ -227,9 +228,12 @@ Napi::Value tensor_copy(const Napi::CallbackInfo& info) {
                          .target_strides = {{1}, 1},
                          .target_offset = 0};
     from.submit([args, copy = from.backend.kernels.strided_copy] { copy(args); });
-  } else {
-    to.submit_copy(storage->data, read_now(from, static_cast<const char*>(source.view().data), bytes));
+    return TensorHandle::create(info.Env(), std::move(storage), 0, source.size, source.dtype);
   }
+  std::vector<char> staged = read_now(from, static_cast<const char*>(source.view().data), bytes);
+  const Recording::Outside outside;
+  auto storage = std::make_shared<Storage>(state.runtime, to, bytes);
+  to.submit_copy(storage->data, std::move(staged));
   return TensorHandle::create(info.Env(), std::move(storage), 0, source.size, source.dtype);
 }
 

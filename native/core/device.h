@@ -19,7 +19,7 @@ struct Backend {
   void* context;  // first argument of the functions below
   MemoryFunctions memory;
   // The following are called by queued work.
-  // source may go once it returns, except while a graph is recorded: then it lives as long as the graph.
+  // source may go once it returns. Never while a graph is recorded.
   void (*copy_from_host)(void* context, void* target, const void* source, size_t bytes);
   // target lives until done is called.
   void (*copy_to_host)(void* context, void* target, const void* source, size_t bytes, Completion done);

@@ -48,6 +48,11 @@ std::unique_ptr<Graph> Recording::finish(Device& device) {
   return std::move(done->graph_);
 }
 
+Recording::Outside::Outside() : paused_(std::move(recording())) {}
+Recording::Outside::~Outside() {
+  recording() = std::move(paused_);
+}
+
 void Recording::retain(const std::shared_ptr<Storage>& storage) {
   auto& operands = graph_->operands_;
   if (storage->pool != pool()->id && std::find(operands.begin(), operands.end(), storage) == operands.end())

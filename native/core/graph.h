@@ -42,6 +42,17 @@ class Recording {
   // Of the calling thread on this device, or null.
   static Recording* on(const Device& device);
 
+  // While one lives, this thread works as if nothing were recorded. For uploads from the host: their data never
+  // changes, so they run once and the graph reads the result as it reads tensors from before.
+  class Outside {
+   public:
+    Outside();
+    ~Outside();
+
+   private:
+    std::unique_ptr<Recording> paused_;
+  };
+
   Allocator::Pool* pool() { return &graph_->pool_; }
   void add(std::function<void()> work) { work_.push_back(std::move(work)); }
   void retain(const std::shared_ptr<Storage>& storage);

@@ -92,7 +92,7 @@ void Context::bind() {
 
 void Context::check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // so that the next launch does not report it once more
+  cudaGetLastError();  // it is remembered otherwise
   std::string message =
       "cuda: " + std::string(what) + " failed: " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
   const bool sticky = is_sticky(error);
@@ -178,11 +178,6 @@ void Context::recycle(Pinned buffer) {
 }
 
 void Context::copy_from_host(void* target, const void* source, size_t bytes) {
-  // A graph reads its source again at every launch; the work that owns it lives as long.
-  if (recording_) {
-    check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, compute), "cudaMemcpyAsync");
-    return;
-  }
   const Pinned staged = pinned(bytes);
   std::memcpy(staged.data, source, bytes);
   cudaError_t error = cudaMemcpyAsync(target, staged.data, bytes, cudaMemcpyHostToDevice, compute);
@@ -193,7 +188,6 @@ void Context::copy_from_host(void* target, const void* source, size_t bytes) {
 
 // No bytes: only waits for what the device has to do.
 void Context::copy_to_host(void* target, const void* source, size_t bytes, Completion done) {
-  if (recording_) throw Error(kDeviceError, "cuda: a tensor cannot be read while a graph is recorded");
   const bool words = index_errors.used();
   const size_t before = words ? IndexErrors::kBytes : 0, total = before + bytes;
   const Pinned staged = pinned(total);
@@ -271,27 +265,26 @@ void Context::synchronize() {
 namespace {
 
 struct Graph {
+  cudaStream_t stream;
   cudaGraphExec_t executable = nullptr;
-  std::shared_ptr<const Work> work;  // owns host memory that the graph's copies read
   ~Graph() {
-    if (executable) cudaGraphExecDestroy(executable);
+    if (!executable) return;
+    cudaStreamSynchronize(stream);  // launches may be under way
+    cudaGraphExecDestroy(executable);
   }
 };
 
 }  // namespace
 
 std::function<void()> Context::record(std::shared_ptr<const Work> work) {
-  auto graph = std::make_shared<Graph>();
-  graph->work = work;
+  auto graph = std::make_shared<Graph>(compute);
   check(cudaStreamBeginCapture(compute, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-  recording_ = true;
   std::exception_ptr failure;
   try {
     for (const auto& piece : *work) piece();
   } catch (...) {
     failure = std::current_exception();
   }
-  recording_ = false;
   cudaGraph_t recorded = nullptr;
   cudaError_t error = cudaStreamEndCapture(compute, &recorded);
   if (error == cudaSuccess && !failure) error = cudaGraphInstantiate(&graph->executable, recorded, 0);

@@ -80,7 +80,6 @@ class Context {
   cudaStream_t memory_ = nullptr;  // allocations: never the stream that a graph is recorded from
   cudaMemPool_t pool_ = nullptr;
   // Dispatch thread only.
-  bool recording_ = false;
   std::function<void(const char*)> launched_;  // of a trace, else empty
 
   std::mutex pinned_mutex_;

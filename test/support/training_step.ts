@@ -33,7 +33,11 @@ export const trainingSteps: Record<string, (training: TinyTraining, on: string) 
 
 async function read(tensors: Tensor[], owned: Tensor[]): Promise<Float32Array[]> {
   try {
-    return (await Promise.all(tensors.map((t) => t.data()))) as Float32Array[];
+    // All of them, so that nothing is under way once this has failed.
+    const reads = await Promise.allSettled(tensors.map((t) => t.data()));
+    const failed = reads.find((r) => r.status === "rejected");
+    if (failed) throw failed.reason;
+    return reads.map((r) => (r as PromiseFulfilledResult<Float32Array>).value);
   } finally {
     for (const t of owned) t.dispose();
   }
