@@ -135,6 +135,7 @@ export interface Native {
     iters: number,
     sinkhornEps: number,
     convention: number,
+    projection: number,
   ): void;
   mhcPreBackward(
     x: H,
@@ -160,6 +161,7 @@ export interface Native {
     iters: number,
     sinkhornEps: number,
     convention: number,
+    projection: number,
   ): void;
   mhcPostForward(x: H, output: H, post: H, res: H, y: H, tokens: number, n: number, channels: number): void;
   mhcPostBackward(
@@ -198,6 +200,7 @@ export interface Native {
     iters: number,
     sinkhornEps: number,
     convention: number,
+    projection: number,
   ): void;
   expand(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
   contract(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;

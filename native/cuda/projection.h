@@ -76,7 +76,7 @@ struct ProjectionArgs {
   const uint2* packed;
   ProjectionPartials partials;
   int64_t tokens, channels, chunks, chunks_per_split;
-  int terms;  // of phi: 3, or 2 for the option "tf32"
+  int terms;  // of phi: CoefficientOptions::projection_terms()
 };
 
 // A token's coefficients: in registers where they fit, else looked up in shared memory.
