@@ -32,7 +32,7 @@ if (!/^NVCC:.*(?<!NOTFOUND)$/m.test(readFileSync(`${root}${build}/CMakeCache.txt
   process.stderr.write("ptxas: there is no nvcc, so nothing was compiled and nothing looked at\n");
   process.exit(3);
 }
-cmake("--build", build, "--parallel", String(availableParallelism()), "--target", "cuda_kernels");
+cmake("--build", build, "--parallel", process.env.JOBS ?? String(availableParallelism()), "--target", "cuda_kernels");
 
 const usages = readReports(`${root}${build}`);
 const found = complaints(usages, architectures);

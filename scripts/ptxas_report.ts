@@ -94,7 +94,7 @@ export function readReports(build: string): KernelUsage[] {
   );
 }
 
-/** What is wrong: a hot kernel that is missing, a kernel that keeps registers in memory. Empty: nothing. */
+/** What is wrong: a hot kernel that is missing, or that keeps registers in memory. Empty: nothing. */
 export function complaints(usages: readonly KernelUsage[], architectures: readonly string[]): string[] {
   const found: string[] = [];
   for (const architecture of architectures) {
@@ -104,7 +104,7 @@ export function complaints(usages: readonly KernelUsage[], architectures: readon
       if (have !== instances)
         found.push(`${what} (${file}): ${have} kernels for ${architecture} match ${pattern.source}, want ${instances}`);
     }
-    for (const { file, kernel, stack, spillStores, spillLoads } of compiled)
+    for (const { file, kernel, stack, spillStores, spillLoads } of compiled.filter(isHot))
       if (stack || spillStores || spillLoads)
         found.push(
           `${file} ${kernel} on ${architecture}: ${stack} bytes of stack, spills ${spillStores} stored, ${spillLoads} loaded`,

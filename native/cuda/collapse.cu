@@ -10,8 +10,14 @@ namespace {
 constexpr int kTokens = 8;
 constexpr int kThreads = 256;
 
+// Blocks of an SM to find registers for; left to itself the compiler spills to get one more.
+template <int n, bool Head>
+inline constexpr int kBlocks = n < 8  ? 4
+                               : Head ? 3
+                                      : 2;
+
 template <int n, bool Head, bool Vector, class T>
-__global__ void __launch_bounds__(kThreads) collapse_kernel(const CollapseArgs a) {
+__global__ void __launch_bounds__(kThreads, kBlocks<n, Head>) collapse_kernel(const CollapseArgs a) {
   using Coefs = Coefficients<n, Head, float>;
   constexpr int N = Coefs::kCount, kPadded = 8 * kRowTiles<n>;
   BIRKHOFF_SHARED(float, m, [kTokens][N + 1]);
