@@ -29,14 +29,13 @@ export const hotKernels: readonly { what: string; file: string; pattern: RegExp;
   hot("merge", "mhc_post.cu", `merge_kernel<${streams}, true, ${dtype}>`, 6),
   hot("seam", "seam.cu", `projection_kernel<${streams}, true, true, ${dtype}>`, 6),
   hot("stats", "mhc_pre.cu", `projection_kernel<${streams}, true, false, ${dtype}>`, 6),
-  hot("collapse", "collapse.cu", `collapse_kernel<${streams}, false, true, ${dtype}>`, 6),
-  hot("collapse of the head", "collapse.cu", `collapse_kernel<${streams}, true, true, ${dtype}>`, 6),
+  hot("collapse", "collapse.cu", `collapse_kernel<${streams}, (true|false)>`, 6),
   hot("prepare", "mhc_post.cu", `prepare_kernel<${streams}, true, ${dtype}>`, 6),
   hot("coefficient backward: dpre", "coefficient_backward.cu", `grad_pre_kernel<${streams}, true, ${dtype}>`, 6),
   hot("coefficient backward", "coefficient_backward.cu", `coefficient_kernel<${streams}, (true|false)>`, 6),
   hot("finish", "mhc_pre_backward.cu", `finish_kernel<${streams}, true, ${dtype}>`, 6),
-  hot("Sinkhorn forward", "sinkhorn.cu", `forward_kernel<${streams}, true>`, 3),
-  hot("Sinkhorn backward", "sinkhorn.cu", `backward_kernel<${streams}, true>`, 3),
+  hot("Sinkhorn forward", "sinkhorn.cu", `forward_kernel<${streams}>`, 3),
+  hot("Sinkhorn backward", "sinkhorn.cu", `backward_kernel<${streams}>`, 3),
 ];
 
 function hot(what: string, file: string, pattern: string, instances: number) {

@@ -178,11 +178,12 @@ MHC_HD void transpose_square(V (&m)[N * N]) {
 template <int N, class V, class Kept>
 MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convention, Kept sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
+  const int rows = v4 ? iters - 1 : iters;  // deepseek-v4 ends with columns
   sinkhorn_start<N>(m, v4, eps);
   for (int it = 0; it < iters; ++it) {
     const Kept at = sums + 2 * it * N;
     sinkhorn_normalise<N, false>(m, eps, at);
-    if (!v4 || it + 1 < iters) sinkhorn_normalise<N, true>(m, eps, at + N);  // deepseek-v4 ends with columns
+    if (it < rows) sinkhorn_normalise<N, true>(m, eps, at + N);
   }
   if (v4) transpose_square<N>(m);
 }
@@ -192,10 +193,11 @@ MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convent
 template <int N, class V>
 MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Convention convention, Sums<V> sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
+  const int rows = v4 ? iters - 1 : iters;
   if (v4) transpose_square<N>(m), transpose_square<N>(g);
   for (int it = iters - 1; it >= 0; --it) {
     const Sums<V> at = sums + 2 * it * N;
-    if (!v4 || it + 1 < iters) sinkhorn_rewind<N, true>(m, g, at + N);
+    if (it < rows) sinkhorn_rewind<N, true>(m, g, at + N);
     sinkhorn_rewind<N, false>(m, g, at);
   }
   // Here m is the start matrix again.
