@@ -11,10 +11,8 @@ constexpr int kTokens = 8;
 constexpr int kThreads = 256;
 
 // Blocks of an SM to find registers for; left to itself the compiler spills to get one more.
-template <int n, bool Head>
-inline constexpr int kBlocks = n < 8  ? 4
-                               : Head ? 3
-                                      : 2;
+template <int n>
+inline constexpr int kBlocks = n < 8 ? 4 : 2;
 
 // The branch input of the block's tokens, for its columns.
 template <int n, bool Vector, class T>
@@ -41,7 +39,7 @@ __device__ __forceinline__ void mix_streams(const CollapseArgs& a, int64_t first
 
 // One kernel for all streams: most of its code is Sinkhorn, which does not depend on them.
 template <int n, bool Head>
-__global__ void __launch_bounds__(kThreads, kBlocks<n, Head>)
+__global__ void __launch_bounds__(kThreads, kBlocks<n>)
     collapse_kernel(const CollapseArgs a, bool bfloat, bool vector) {
   using Coefs = Coefficients<n, Head, float>;
   constexpr int N = Coefs::kCount, kPadded = 8 * kRowTiles<n>;
