@@ -123,16 +123,17 @@ const registers: Column = (usages) => {
 };
 
 function rows(architectures: readonly string[], named: ReadonlyMap<string, KernelUsage[]>): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
-  const head = ["kernel", ...architectures.map((a) => a.replace("_", "\\_")), "shared memory, bytes"];
-  let text = line(head) + line(head.map(() => "---"));
+  const cells = [["kernel", ...architectures, "shared memory, bytes"]];
   for (const [name, usages] of named)
-    text += line([
+    cells.push([
       name,
       ...architectures.map((architecture) => registers(usages.filter((u) => u.architecture === architecture))),
       String(Math.max(...usages.map((u) => u.shared))),
     ]);
-  return text;
+  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
+  const line = (row: readonly string[]) => `| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(" | ")} |\n`;
+  const [head, ...body] = cells;
+  return [head!, widths.map((width) => "-".repeat(width)), ...body].map(line).join("");
 }
 
 function grouped(usages: readonly KernelUsage[], nameOf: (usage: KernelUsage) => string): Map<string, KernelUsage[]> {
@@ -149,7 +150,8 @@ export function table(usages: readonly KernelUsage[], architectures: readonly st
   let text = `# Registers per thread of the CUDA kernels
 
 Written by \`npm run ptxas\` with nvcc ${nvcc}; no GPU is needed. A kernel that spilled or had a stack frame would say so beside its
-registers ("+ 16 B of memory"). Shared memory is what is static; the launchers ask for the dynamic part.
+registers ("+ 16 B of memory"). Shared memory is what is static; the launchers ask for the dynamic part. Names are those of the
+source files: streams n first, then the 16-byte path, the merge or the head, and the dtype.
 
 ## Hot kernels, on their vector path
 `;
