@@ -12,7 +12,7 @@ endif()
 if(NVCC)
   set(architectures ${BIRKHOFF_CUDA_ARCHITECTURES})
   if(architectures STREQUAL "all")
-    set(architectures 80-real 90a-real 90-virtual 100-real 120-real 120-virtual)
+    set(architectures 80-real 90a-real 90-virtual 100-real 120-real)  # one PTX, for all that come later
   elseif(NOT architectures)
     execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE capabilities
       ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
@@ -36,8 +36,14 @@ if(NVCC)
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   # Explicit fused multiply-adds only, as on the CPU.
   set(CUDA_FLAGS --fmad=false --compress-mode=size -Xcompiler=-Wall,-Wno-unknown-pragmas)
-  birkhoff_addon(birkhoff ${CUDA_SOURCES} ${CUDA_RUNTIME_SOURCES})
-  target_compile_options(birkhoff PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:${CUDA_FLAGS}>)
+  # A target of its own: scripts/ptxas.ts compiles it for every architecture of a release.
+  add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
+  target_include_directories(cuda_kernels PRIVATE native)
+  target_compile_options(cuda_kernels PRIVATE ${CUDA_FLAGS} -Xptxas=-v)
+  set_target_properties(cuda_kernels PROPERTIES
+    CUDA_COMPILER_LAUNCHER "sh;${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_report.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+  birkhoff_addon(birkhoff ${CUDA_RUNTIME_SOURCES})
+  target_link_libraries(birkhoff PRIVATE cuda_kernels)
   string(REPLACE ";" "," built "${architectures}")
   target_compile_definitions(birkhoff PRIVATE BIRKHOFF_CUDA_ARCHITECTURES="${built}")
   target_include_directories(birkhoff SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})

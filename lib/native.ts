@@ -153,6 +153,7 @@ export interface Native {
     iters: number,
     sinkhornEps: number,
     convention: number,
+    projection: number,
   ): void;
   mhcPreBackward(
     x: H,
@@ -178,6 +179,7 @@ export interface Native {
     iters: number,
     sinkhornEps: number,
     convention: number,
+    projection: number,
   ): void;
   mhcPostForward(x: H, output: H, post: H, res: H, y: H, tokens: number, n: number, channels: number): void;
   mhcPostBackward(
@@ -216,6 +218,7 @@ export interface Native {
     iters: number,
     sinkhornEps: number,
     convention: number,
+    projection: number,
   ): void;
   expand(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;
   contract(h: H, x: H, tokens: number, n: number, channels: number, scale: number): void;

@@ -68,4 +68,4 @@ export function connectionInputs(inputs: Inputs, { tokens, n, channels, dtype }:
 /** iters, Sinkhorn's eps and convention as the kernels take them: 20, 0, "paper". */
 export const sinkhornOptions = [20, 0, 0] as const;
 /** The same with the norm's eps in front. */
-export const connectionOptions = [1e-6, ...sinkhornOptions] as const;
+export const connectionOptions = [1e-6, ...sinkhornOptions, 0] as const;

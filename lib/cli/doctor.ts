@@ -18,6 +18,8 @@ interface Findings {
   addon: { loaded: boolean; reason?: string; override?: string };
   simd?: string;
   gemm?: string;
+  /** "none" where the build has no CUDA kernels. */
+  gpuGemm?: string;
   threads?: number;
   cores?: number;
   devices?: { name: string; available: boolean; description: string; reason?: string }[];
@@ -59,7 +61,7 @@ export async function run(argv: readonly string[]): Promise<number> {
 }
 
 function lines(f: Findings): string[] {
-  const row = (name: string, value: unknown) => `${name.padEnd(11)}${value}`;
+  const row = (name: string, value: unknown) => `${name.padEnd(14)}${value}`;
   const out = [
     row("birkhoff", f.version),
     row("node", `${f.node} on ${f.platform}, ${f.glibc ? `glibc ${f.glibc}` : "no glibc"}`),
@@ -75,6 +77,7 @@ function lines(f: Findings): string[] {
     out.push(row(d.name, d.available ? d.description : `not used: ${d.reason ?? "not available"}`));
   if (!f.devices?.some((d) => d.name.startsWith("cuda")))
     out.push(row("cuda", "not used: this build has no CUDA backend"));
+  if (f.gpuGemm !== "none") out.push(row("GPU GEMM", f.gpuGemm));
   out.push(row("auto", `chooses ${f.device}`));
   return out;
 }

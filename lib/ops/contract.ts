@@ -32,7 +32,7 @@ const contractOp = defineOp<[x: Tensor], { tokens: number; n: number; channels: 
 export function contract(
   x: Tensor,
   how: "sum" | "mean" | ConnectionParameters,
-  options: Pick<ConnectionOptions, "convention" | "normEps"> = {},
+  options: Pick<ConnectionOptions, "convention" | "normEps" | "projection"> = {},
 ): Tensor {
   const fn = "contract";
   checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"], minRank: 2 });

@@ -24,7 +24,10 @@ export interface ConnectionOptions {
   sinkhornEps?: number;
   /** ε of the RMS norm of the streams; default 1e-6. */
   normEps?: number;
-  /** Precision of the projection; default "float32". The CPU computes both in float32. */
+  /**
+   * Precision of the projection q = vφᵀ on a GPU; default "float32", in which products have φ to 24 bits. "tf32" is the faster one:
+   * φ to 16 bits, so that |Δq| ≤ 2⁻¹⁶ Σ|v·φ| (TF32 itself: 2⁻¹⁰); sums are float32 in both. The CPU computes both in float32.
+   */
   projection?: "float32" | "tf32";
 }
 
@@ -35,7 +38,7 @@ export interface ConnectionSettings {
   channels: number;
   coefficients: number;
   head: boolean;
-  options: [normEps: number, iters: number, sinkhornEps: number, convention: number];
+  options: [normEps: number, iters: number, sinkhornEps: number, convention: number, projection: number];
 }
 
 /** @internal The last two axes, [n, C]. */
@@ -66,7 +69,7 @@ export function connectionSettings(
   checkShape(fn, "alpha", alpha, [head ? 1 : 3]);
   checkShape(fn, "bias", bias, [coefficients]);
   checkSameDevice(fn, { x, phi, alpha, bias });
-  checkOneOf(fn, "options.projection", options.projection ?? "float32", ["float32", "tf32"]);
+  const projection = checkOneOf(fn, "options.projection", options.projection ?? "float32", ["float32", "tf32"]);
   const { iters, sinkhornEps, convention, normEps } = options;
   const sinkhorn = sinkhornSettings(fn, { iters, eps: sinkhornEps, convention }, "sinkhornEps");
   return {
@@ -80,6 +83,7 @@ export function connectionSettings(
       sinkhorn.iters,
       sinkhorn.eps,
       sinkhorn.convention,
+      projection === "tf32" ? 1 : 0,
     ],
   };
 }

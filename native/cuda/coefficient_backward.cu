@@ -44,8 +44,9 @@ struct CoefficientArgs {
   CoefficientOptions options;
 };
 
+// Two blocks an SM: shared memory has no room for more divisors, so registers need not be saved.
 template <int n, bool Head>
-__global__ void __launch_bounds__(kThreads) coefficient_kernel(const CoefficientArgs a) {
+__global__ void __launch_bounds__(kThreads, 2) coefficient_kernel(const CoefficientArgs a) {
   using Coefs = Coefficients<n, Head, float>;
   constexpr int N = Coefs::kCount, kGroups = Head ? 1 : 3, kAll = n * n + 2 * n, kPadded = (kAll + 15) / 16 * 16;
   BIRKHOFF_DYNAMIC_SHARED(float, divisors);  // of the block's tokens

@@ -10,13 +10,42 @@ namespace {
 constexpr int kTokens = 8;
 constexpr int kThreads = 256;
 
-template <int n, bool Head, bool Vector, class T>
-__global__ void __launch_bounds__(kThreads) collapse_kernel(const CollapseArgs a) {
+// Blocks of an SM to find registers for; left to itself the compiler spills to get one more.
+template <int n>
+inline constexpr int kBlocks = n < 8 ? 4 : 2;
+
+// The branch input of the block's tokens, for its columns.
+template <int n, bool Vector, class T>
+__device__ __forceinline__ void mix_streams(const CollapseArgs& a, int64_t first, int live, const float (*pre)[n]) {
+  const int64_t C = a.channels, step = int64_t{kThreads} * 8 * gridDim.y;
+  const T* x = static_cast<const T*>(a.x);
+  T* input = static_cast<T*>(a.input);
+  for (int t = 0; t < live; ++t) {
+    const int64_t token = first + t;
+    for (int64_t c = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * 8; c < C; c += step) {
+      float v[n][8], sum[8];
+#pragma unroll
+      for (int i = 0; i < n; ++i) load_some<Vector>(x + (token * n + i) * C + c, C - c, v[i]);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        sum[k] = pre[t][0] * v[0][k];
+#pragma unroll
+        for (int i = 1; i < n; ++i) sum[k] = vfma(pre[t][i], v[i][k], sum[k]);
+      }
+      store_some<Vector>(input + token * C + c, C - c, sum);
+    }
+  }
+}
+
+// One kernel for all streams: most of its code is Sinkhorn, which does not depend on them.
+template <int n, bool Head>
+__global__ void __launch_bounds__(kThreads, kBlocks<n>)
+    collapse_kernel(const CollapseArgs a, bool bfloat, bool vector) {
   using Coefs = Coefficients<n, Head, float>;
   constexpr int N = Coefs::kCount, kPadded = 8 * kRowTiles<n>;
   BIRKHOFF_SHARED(float, m, [kTokens][N + 1]);
   BIRKHOFF_SHARED(float, pre, [kTokens][n]);
-  const int64_t first = int64_t{blockIdx.x} * kTokens, C = a.channels;
+  const int64_t first = int64_t{blockIdx.x} * kTokens;
   const int live = static_cast<int>(a.tokens - first < kTokens ? a.tokens - first : kTokens);
   const bool writes = blockIdx.y == 0;  // blocks of one tile differ in their columns only
 
@@ -28,7 +57,7 @@ __global__ void __launch_bounds__(kThreads) collapse_kernel(const CollapseArgs a
       q += a.partials.q[(split * a.tokens + token) * kPadded + row];
       squares += a.partials.squares[split * a.tokens + token];
     }
-    const float r = 1.0f / sqrtf(squares / static_cast<float>(n * C) + static_cast<float>(a.options.norm_eps));
+    const float r = 1.0f / sqrtf(squares / static_cast<float>(n * a.channels) + static_cast<float>(a.options.norm_eps));
     m[t][row] = r * q;
     if (!writes) continue;
     a.q[token * N + row] = q;
@@ -58,24 +87,14 @@ __global__ void __launch_bounds__(kThreads) collapse_kernel(const CollapseArgs a
   }
   __syncthreads();
 
-  const T* x = static_cast<const T*>(a.x);
-  T* input = static_cast<T*>(a.input);
-  const int64_t step = int64_t{kThreads} * 8 * gridDim.y;
-  for (int t = 0; t < live; ++t) {
-    const int64_t token = first + t;
-    for (int64_t c = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * 8; c < C; c += step) {
-      float v[n][8], sum[8];
-#pragma unroll
-      for (int i = 0; i < n; ++i) load_some<Vector>(x + (token * n + i) * C + c, C - c, v[i]);
-#pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        sum[k] = pre[t][0] * v[0][k];
-#pragma unroll
-        for (int i = 1; i < n; ++i) sum[k] = vfma(pre[t][i], v[i][k], sum[k]);
-      }
-      store_some<Vector>(input + token * C + c, C - c, sum);
-    }
-  }
+  if (bfloat && vector)
+    mix_streams<n, true, bfloat16>(a, first, live, pre);
+  else if (bfloat)
+    mix_streams<n, false, bfloat16>(a, first, live, pre);
+  else if (vector)
+    mix_streams<n, true, float>(a, first, live, pre);
+  else
+    mix_streams<n, false, float>(a, first, live, pre);
 }
 
 }  // namespace
@@ -86,14 +105,10 @@ void collapse(const CollapseArgs& args, int64_t n, DType dtype, bool head) {
   const int64_t wanted = 2 * current().multiprocessors / tiles, most = ceil_div(args.channels, kThreads * 8);
   const int64_t columns = wanted < 1 ? 1 : wanted < most ? wanted : most;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(columns));
+  const bool vector = args.channels % 8 == 0 && aligned16(args.x) && aligned16(args.input);
   with_streams(n, [&](auto streams) {
-    with_float_type(dtype, [&](auto* type) {
-      with_bool(args.channels % 8 == 0 && aligned16(args.x) && aligned16(args.input), [&](auto vector) {
-        with_bool(head, [&](auto is_head) {
-          launch(collapse_kernel<streams(), is_head(), vector(), std::remove_pointer_t<decltype(type)>>, grid, kThreads,
-                 0, args);
-        });
-      });
+    with_bool(head, [&](auto is_head) {
+      launch(collapse_kernel<streams(), is_head()>, grid, kThreads, 0, args, dtype == DType::kBFloat16, vector);
     });
   });
 }

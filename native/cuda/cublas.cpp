@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <glob.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
@@ -114,10 +115,15 @@ Library search() {
     }
   } else {
 #ifndef BIRKHOFF_CUDA_EMULATED
-    for (const std::string& file : candidates())
-      if (load(file, library).empty()) break;
+    std::string refused;
+    for (const std::string& file : candidates()) {
+      const std::string reason = load(file, library);
+      if (library.loaded) break;
+      if (refused.empty() && access(file.c_str(), F_OK) == 0) refused = reason;
+    }
+    if (!refused.empty()) library.name = "built-in (cuBLAS cannot be used: " + refused + ")";
 #endif
-    if (!library.loaded) library.name = "built-in (cuBLAS not found)";
+    if (library.name.empty()) library.name = "built-in (cuBLAS 12 or 13 not found; BIRKHOFF_CUBLAS can name its file)";
   }
   return library;
 }

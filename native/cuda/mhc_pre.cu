@@ -28,7 +28,7 @@ void mhc_pre_forward(const MhcPreForwardArgs& args) {
         first.x = args.x.as<T>();
         first.tokens = args.tokens;
         first.channels = args.channels;
-        first.terms = 3;
+        first.terms = args.options.projection_terms();
         second.partials =
             project<n(), vector(), false>(first, args.phi.f32(), static_cast<int>(args.coefficients()), args.scratch);
       });

@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(256) finish_kernel(const FinishArgs<T> a) {
 #pragma unroll
       for (int k = 0; k < L; ++k) sum[k] = vfma(weights[n + 1], x[e][k], product[k / 2][e / 2][k % 2 * 2 + e % 2]);
       if (a.dy)
-#pragma unroll
+#pragma unroll 4  // eight streams' loads at once would spill
         for (int i = 0; i < n; ++i) {
           float dy[L];
           load_columns<L, Vector>(a.dy + (token[e] * n + i) * C + c, C - c, dy);
@@ -182,21 +182,22 @@ __global__ void __launch_bounds__(256) finish_kernel(const FinishArgs<T> a) {
       store_columns<L, Vector>(a.dx + (token[e] * n + j) * C + c, C - c, sum);
     }
 
+    uint32_t low[L][kOwn], high[L][kOwn];
 #pragma unroll
     for (int k = 0; k < L; ++k) {
-      uint32_t low[kOwn], high[kOwn];
-      token_pair<T>(x[0][k], x[1][k], low);
-      token_pair<T>(x[2][k], x[3][k], high);
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-#pragma unroll
-        for (int term = 0; term < 3; ++term) {
-          const uint4 gradient = left[(step * 3 + term) * 32];
-#pragma unroll
-          for (int own = 0; own < kOwn; ++own)
-            if (own + term < 3) multiply(dphi[step][k], gradient, low[own], high[own]);
-        }
+      token_pair<T>(x[0][k], x[1][k], low[k]);
+      token_pair<T>(x[2][k], x[3][k], high[k]);
     }
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+      for (int term = 0; term < 3; ++term) {
+        const uint4 gradient = left[(step * 3 + term) * 32];
+#pragma unroll
+        for (int own = 0; own + term < 3 && own < kOwn; ++own)
+#pragma unroll
+          for (int k = 0; k < L; ++k) multiply(dphi[step][k], gradient, low[k][own], high[k][own]);
+      }
   }
 
   float* const partial = a.scratch.partials + int64_t{blockIdx.y} * a.rows * n * C;

@@ -76,7 +76,7 @@ struct ProjectionArgs {
   const uint2* packed;
   ProjectionPartials partials;
   int64_t tokens, channels, chunks, chunks_per_split;
-  int terms;  // of phi: 3, or 2 for the option "tf32"
+  int terms;  // of phi: CoefficientOptions::projection_terms()
 };
 
 // A token's coefficients: in registers where they fit, else looked up in shared memory.
@@ -85,8 +85,17 @@ inline constexpr bool kMergeInRegisters = n < 8;
 template <int n>
 inline constexpr int kMergeStride = n* n + n + 1;  // odd: the eight tokens of a warp's lanes fall into different banks
 
+// Blocks of an SM to find registers for; left to itself the compiler spills to get one more. 0: the merge takes what it
+// needs.
+template <int n, bool Merge, class T>
+inline constexpr int kProjectionBlocks = Merge                       ? 0
+                                         : n < 4                     ? 3
+                                         : n < 8 || kTermsOf<T> == 1 ? 2
+                                                                     : 1;
+
 template <int n, bool Vector, bool Merge, class T>
-__global__ void __launch_bounds__(kProjectionWarps * 32) projection_kernel(const ProjectionArgs<T> a) {
+__global__ void __launch_bounds__(kProjectionWarps * 32, kProjectionBlocks<n, Merge, T>)
+    projection_kernel(const ProjectionArgs<T> a) {
   constexpr int kTiles = kRowTiles<n>, kTerms = kTermsOf<T>, kStage = kStageStreams<n>;
   constexpr int kStageWords = kStage * 2 * 3 * kTiles * 32;
   BIRKHOFF_DYNAMIC_SHARED(uint2, shared);  // two stages of phi, then (n = 8) the merge's coefficients
@@ -133,6 +142,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32) projection_kernel(const
   for (int64_t chunk = begin; chunk < end; ++chunk) {
     const int64_t c = chunk * kChunkColumns + 8 * p;
     const bool inside = c < C;
+    const int count = C - c < 8 ? static_cast<int>(C - c) : 8;
     float x[2][Merge ? n : kStage][8], f[2][8];
     if constexpr (Merge) {
 #pragma unroll
@@ -141,18 +151,18 @@ __global__ void __launch_bounds__(kProjectionWarps * 32) projection_kernel(const
 #pragma unroll
         for (int j = 0; j < n; ++j)
           if (live)
-            load_some<Vector>(a.x + (token[h] * n + j) * C + c, C - c, x[h][j]);
+            load_some<Vector>(a.x + (token[h] * n + j) * C + c, count, x[h][j]);
           else
 #pragma unroll
             for (int k = 0; k < 8; ++k) x[h][j][k] = 0.0f;
         if (live)
-          load_some<Vector>(a.output + token[h] * C + c, C - c, f[h]);
+          load_some<Vector>(a.output + token[h] * C + c, count, f[h]);
         else
 #pragma unroll
           for (int k = 0; k < 8; ++k) f[h][k] = 0.0f;
       }
     }
-#pragma unroll
+#pragma unroll 1  // four times the code for n = 8 would not fit in an SM's instruction cache
     for (int stage = 0; stage < n / kStage; ++stage) {
       if constexpr (!Merge) {
 #pragma unroll
@@ -160,7 +170,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32) projection_kernel(const
 #pragma unroll
           for (int s = 0; s < kStage; ++s)
             if (inside && token[h] < a.tokens)
-              load_some<Vector>(a.x + (token[h] * n + stage * kStage + s) * C + c, C - c, x[h][s]);
+              load_some<Vector>(a.x + (token[h] * n + stage * kStage + s) * C + c, count, x[h][s]);
             else
 #pragma unroll
               for (int k = 0; k < 8; ++k) x[h][s][k] = 0.0f;
@@ -184,7 +194,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32) projection_kernel(const
               const float* coefficients = merge_shared + (warp * kWarpTokens + g + 8 * h) * kMergeStride<n>;
               merge_stream<n>(i, x[h], f[h], coefficients, coefficients + n, v);
             }
-            if (inside && token[h] < a.tokens) store_some<Vector>(a.y + (token[h] * n + i) * C + c, C - c, v);
+            if (inside && token[h] < a.tokens) store_some<Vector>(a.y + (token[h] * n + i) * C + c, count, v);
           } else {
 #pragma unroll
             for (int k = 0; k < 8; ++k) v[k] = x[h][s][k];

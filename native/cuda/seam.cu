@@ -34,7 +34,7 @@ void seam_forward(const SeamForwardArgs& args) {
         first.y = args.y.as<T>();
         first.tokens = args.tokens;
         first.channels = args.channels;
-        first.terms = 3;
+        first.terms = args.options.projection_terms();
         second.partials =
             project<n(), vector(), true>(first, args.phi.f32(), static_cast<int>(args.coefficients()), args.scratch);
       });

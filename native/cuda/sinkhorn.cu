@@ -9,57 +9,59 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// Size consecutive floats of one thread.
-template <int Size, bool Vector>
-__device__ __forceinline__ void load_matrix(const float* source, float (&m)[Size]) {
-  if constexpr (Vector && Size % 4 == 0) {
+// Size consecutive floats of one thread; vector: at a 16-byte boundary.
+template <int Size>
+__device__ __forceinline__ void load_matrix(const float* source, float (&m)[Size], bool vector) {
+  if constexpr (Size % 4 == 0)
+    if (vector) {
 #pragma unroll
-    for (int k = 0; k < Size; k += 4) {
-      const float4 v = *reinterpret_cast<const float4*>(source + k);
-      m[k] = v.x, m[k + 1] = v.y, m[k + 2] = v.z, m[k + 3] = v.w;
+      for (int k = 0; k < Size; k += 4) {
+        const float4 v = *reinterpret_cast<const float4*>(source + k);
+        m[k] = v.x, m[k + 1] = v.y, m[k + 2] = v.z, m[k + 3] = v.w;
+      }
+      return;
     }
-  } else {
 #pragma unroll
-    for (int k = 0; k < Size; ++k) m[k] = source[k];
-  }
+  for (int k = 0; k < Size; ++k) m[k] = source[k];
 }
-template <int Size, bool Vector>
-__device__ __forceinline__ void store_matrix(float* target, const float (&m)[Size]) {
-  if constexpr (Vector && Size % 4 == 0) {
+template <int Size>
+__device__ __forceinline__ void store_matrix(float* target, const float (&m)[Size], bool vector) {
+  if constexpr (Size % 4 == 0)
+    if (vector) {
 #pragma unroll
-    for (int k = 0; k < Size; k += 4)
-      *reinterpret_cast<float4*>(target + k) = make_float4(m[k], m[k + 1], m[k + 2], m[k + 3]);
-  } else {
+      for (int k = 0; k < Size; k += 4)
+        *reinterpret_cast<float4*>(target + k) = make_float4(m[k], m[k + 1], m[k + 2], m[k + 3]);
+      return;
+    }
 #pragma unroll
-    for (int k = 0; k < Size; ++k) target[k] = m[k];
-  }
+  for (int k = 0; k < Size; ++k) target[k] = m[k];
 }
 
-template <int n, bool Vector>
-__global__ void __launch_bounds__(kThreads)
-    forward_kernel(const float* logits, float* res, int64_t tokens, int iters, float eps, Convention convention) {
+template <int n>
+__global__ void __launch_bounds__(kThreads) forward_kernel(const float* logits, float* res, int64_t tokens, int iters,
+                                                           float eps, Convention convention, bool vector) {
   const int64_t t = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (t >= tokens) return;
   float m[n * n];
-  load_matrix<n * n, Vector>(logits + t * n * n, m);
+  load_matrix(logits + t * n * n, m, vector);
   sinkhorn_forward<n>(m, iters, eps, convention, NoSums{});
-  store_matrix<n * n, Vector>(res + t * n * n, m);
+  store_matrix(res + t * n * n, m, vector);
 }
 
-template <int n, bool Vector>
+template <int n>
 __global__ void __launch_bounds__(kThreads)
     backward_kernel(const float* logits, const float* grad_res, float* grad_logits, int64_t tokens, int iters,
-                    float eps, Convention convention) {
+                    float eps, Convention convention, bool vector) {
   BIRKHOFF_DYNAMIC_SHARED(float, divisors);
   const int64_t t = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (t >= tokens) return;
   const Sums<float> sums{divisors + threadIdx.x, static_cast<int>(blockDim.x)};
   float m[n * n], g[n * n];
-  load_matrix<n * n, Vector>(logits + t * n * n, m);
+  load_matrix(logits + t * n * n, m, vector);
   sinkhorn_forward<n>(m, iters, eps, convention, sums);
-  load_matrix<n * n, Vector>(grad_res + t * n * n, g);
+  load_matrix(grad_res + t * n * n, g, vector);
   sinkhorn_backward<n>(m, g, iters, eps, convention, sums);
-  store_matrix<n * n, Vector>(grad_logits + t * n * n, g);
+  store_matrix(grad_logits + t * n * n, g, vector);
 }
 
 }  // namespace
@@ -67,11 +69,9 @@ __global__ void __launch_bounds__(kThreads)
 void sinkhorn_forward(const SinkhornForwardArgs& args) {
   if (args.tokens == 0) return;
   with_streams(args.n, [&](auto n) {
-    with_bool(aligned16(args.logits, args.res), [&](auto vector) {
-      launch(forward_kernel<n(), vector()>, static_cast<unsigned>(ceil_div(args.tokens, kThreads)), kThreads, 0,
-             args.logits.f32(), args.res.f32(), args.tokens, static_cast<int>(args.iters), static_cast<float>(args.eps),
-             static_cast<Convention>(args.convention));
-    });
+    launch(forward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, kThreads)), kThreads, 0, args.logits.f32(),
+           args.res.f32(), args.tokens, static_cast<int>(args.iters), static_cast<float>(args.eps),
+           static_cast<Convention>(args.convention), aligned16(args.logits, args.res));
   });
 }
 
@@ -79,11 +79,10 @@ void sinkhorn_backward(const SinkhornBackwardArgs& args) {
   if (args.tokens == 0) return;
   const SinkhornThreads threads = sinkhorn_threads(args.n, args.iters, kThreads);
   with_streams(args.n, [&](auto n) {
-    with_bool(aligned16(args.logits, args.grad_res, args.grad_logits), [&](auto vector) {
-      launch(backward_kernel<n(), vector()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)), threads.count,
-             threads.shared_bytes, args.logits.f32(), args.grad_res.f32(), args.grad_logits.f32(), args.tokens,
-             static_cast<int>(args.iters), static_cast<float>(args.eps), static_cast<Convention>(args.convention));
-    });
+    launch(backward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)), threads.count,
+           threads.shared_bytes, args.logits.f32(), args.grad_res.f32(), args.grad_logits.f32(), args.tokens,
+           static_cast<int>(args.iters), static_cast<float>(args.eps), static_cast<Convention>(args.convention),
+           aligned16(args.logits, args.grad_res, args.grad_logits));
   });
 }
 

@@ -17,16 +17,27 @@
 
 namespace birkhoff {
 
+// How exactly q is computed on a GPU: phi as three bfloat16 terms (24 bits), or as two (16; TF32 has 11).
+// Backward has no part in it: it takes q as it is.
+enum class Projection : int32_t { kFloat32 = 0, kTf32 = 1 };
+
 struct CoefficientOptions {
   double norm_eps;
   int64_t iters;
   double sinkhorn_eps;
   int64_t convention;
+  int64_t projection;
+
+  int projection_terms() const { return static_cast<Projection>(projection) == Projection::kTf32 ? 2 : 3; }
 
   template <class F>
   void fields(F&& field) {
     field("normEps", norm_eps), field("iters", iters), field("sinkhornEps", sinkhorn_eps),
-        field("convention", convention);
+        field("convention", convention), field("projection", projection);
+  }
+  void check(const char* name) const {
+    require_range(name, "iters", iters, 1, kMaxSinkhornIters);
+    require_range(name, "projection", projection, 0, 1);
   }
 };
 
@@ -108,7 +119,7 @@ struct MhcPreForwardArgs {
     require_size(kName, "pre", pre, {tokens, n}), require_optional_size(kName, "post", post, {tokens, n});
     require_optional_size(kName, "res", res, {tokens, n, n});
     require_size(kName, "q", q, {tokens, coefficients()}), require_size(kName, "r", r, {tokens});
-    require_range(kName, "iters", options.iters, 1, kMaxSinkhornIters);
+    options.check(kName);
   }
 };
 
@@ -172,7 +183,7 @@ struct MhcPreBackwardArgs {
     require_optional_size(kName, "gradRes", grad_res, {tokens, n, n});
     if (head() && (grad_post || grad_res || grad_output))
       throw Error(kTypeError, "mhcPre backward: the head has no post, res or output");
-    require_range(kName, "iters", options.iters, 1, kMaxSinkhornIters);
+    options.check(kName);
   }
 };
 

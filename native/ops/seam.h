@@ -47,7 +47,7 @@ struct SeamForwardArgs {
     require_size(kName, "pre", pre, {tokens, n}), require_size(kName, "postNext", post_next, {tokens, n});
     require_size(kName, "resNext", res_next, {tokens, n, n});
     require_size(kName, "q", q, {tokens, coefficients()}), require_size(kName, "r", r, {tokens});
-    require_range(kName, "iters", options.iters, 1, kMaxSinkhornIters);
+    options.check(kName);
   }
 };
 

@@ -131,28 +131,30 @@ MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], Sums<V> divisors) {
 }
 
 // m: logits in, start matrix out. The paper's start is exp(L - max) over the whole matrix; a row maximum would change
-// the result, since columns come first.
+// the result, since columns come first. One exp for both starts: it is most of the code.
 template <int N, class V>
 MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
-  if (!softmax_start) {
-    V top = m[0];
-    MHC_UNROLL(16)
-    for (int k = 1; k < N * N; ++k) top = vmax(top, m[k]);
-    MHC_UNROLL(16)
-    for (int k = 0; k < N * N; ++k) m[k] = vexp(m[k] - top);
-    return;
-  }
+  V top[N];
   MHC_UNROLL(4)
   for (int i = 0; i < N; ++i) {
-    V top = m[i * N];
+    top[i] = m[i * N];
     MHC_UNROLL(4)
-    for (int j = 1; j < N; ++j) top = vmax(top, m[i * N + j]);
+    for (int j = 1; j < N; ++j) top[i] = vmax(top[i], m[i * N + j]);
+  }
+  if (!softmax_start) {
+    MHC_UNROLL(4)
+    for (int i = 1; i < N; ++i) top[0] = vmax(top[0], top[i]);
+    MHC_UNROLL(4)
+    for (int i = 1; i < N; ++i) top[i] = top[0];
+  }
+  MHC_UNROLL(16)
+  for (int k = 0; k < N * N; ++k) m[k] = vexp(m[k] - top[k / N]);
+  if (!softmax_start) return;
+  MHC_UNROLL(4)
+  for (int i = 0; i < N; ++i) {
     V sum = V{};
     MHC_UNROLL(4)
-    for (int j = 0; j < N; ++j) {
-      m[i * N + j] = vexp(m[i * N + j] - top);
-      sum = sum + m[i * N + j];
-    }
+    for (int j = 0; j < N; ++j) sum = sum + m[i * N + j];
     const V inverse = 1.0f / sum;
     MHC_UNROLL(4)
     for (int j = 0; j < N; ++j) m[i * N + j] = m[i * N + j] * inverse + eps;
@@ -176,16 +178,12 @@ MHC_HD void transpose_square(V (&m)[N * N]) {
 template <int N, class V, class Kept>
 MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convention, Kept sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
+  const int rows = v4 ? iters - 1 : iters;  // deepseek-v4 ends with columns
   sinkhorn_start<N>(m, v4, eps);
   for (int it = 0; it < iters; ++it) {
     const Kept at = sums + 2 * it * N;
-    if (!v4) {
-      sinkhorn_normalise<N, false>(m, eps, at);
-      sinkhorn_normalise<N, true>(m, eps, at + N);
-    } else {
-      if (it > 0) sinkhorn_normalise<N, true>(m, eps, at);
-      sinkhorn_normalise<N, false>(m, eps, at + N);
-    }
+    sinkhorn_normalise<N, false>(m, eps, at);
+    if (it < rows) sinkhorn_normalise<N, true>(m, eps, at + N);
   }
   if (v4) transpose_square<N>(m);
 }
@@ -195,16 +193,12 @@ MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convent
 template <int N, class V>
 MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Convention convention, Sums<V> sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
+  const int rows = v4 ? iters - 1 : iters;
   if (v4) transpose_square<N>(m), transpose_square<N>(g);
   for (int it = iters - 1; it >= 0; --it) {
     const Sums<V> at = sums + 2 * it * N;
-    if (!v4) {
-      sinkhorn_rewind<N, true>(m, g, at + N);
-      sinkhorn_rewind<N, false>(m, g, at);
-    } else {
-      sinkhorn_rewind<N, false>(m, g, at + N);
-      if (it > 0) sinkhorn_rewind<N, true>(m, g, at);
-    }
+    if (it < rows) sinkhorn_rewind<N, true>(m, g, at + N);
+    sinkhorn_rewind<N, false>(m, g, at);
   }
   // Here m is the start matrix again.
   if (!v4) {

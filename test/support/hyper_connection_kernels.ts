@@ -14,13 +14,14 @@ export interface KernelCase {
   scale?: number;
   /** Standard deviation of the logits of res, about. */
   logits?: number;
+  /** Default "float32". */
+  projection?: "float32" | "tf32";
 }
-
-const settings = [1e-6, 20, 0, 0] as const;
 
 /** Every result of mhcPre, mhcPost, their backwards and the seam, by name; inputs are the same for equal cases. */
 export function runKernels(device: string, c: KernelCase): Record<string, Tensor> {
   const { tokens: T, n, channels: C, dtype, head = false, scale = 1, logits = 1 } = c;
+  const settings = [1e-6, 20, 0, 0, c.projection === "tf32" ? 1 : 0] as const;
   const N = head ? n : n * n + 2 * n;
   let seed = 0;
   const input = (shape: number[], std: number, type: DType = "float32") =>

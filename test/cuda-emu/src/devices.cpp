@@ -1,6 +1,7 @@
 // What the one device says of itself, and its memory pools.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "heap.h"
@@ -50,6 +51,13 @@ int attribute(cudaDeviceAttr attribute) {
   }
 }
 
+// The machine can be told to be another: CUDA_EMU_DEVICES (GPUs), CUDA_EMU_DRIVER (the CUDA version that the driver
+// supports, 12080 for 12.8; 0: no driver), CUDA_EMU_CAPABILITY (of the GPU, 90 for 9.0).
+int machine(const char* what, int otherwise) {
+  const char* text = getenv(what);
+  return text ? atoi(text) : otherwise;
+}
+
 int need_device_0(int device) {
   return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
 }
@@ -57,8 +65,9 @@ int need_device_0(int device) {
 }  // namespace
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  *count = machine("CUDA_EMU_DEVICES", 1) != 0;
+  if (machine("CUDA_EMU_DRIVER", kVersion) < kVersion) return remember(cudaErrorInsufficientDriver);
+  return *count ? cudaSuccess : remember(cudaErrorNoDevice);
 }
 cudaError_t cudaSetDevice(int device) {
   return call(kObject, __func__, [&] { return need_device_0(device); });
@@ -72,7 +81,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     if (const int error = need_device_0(device)) return error;
     *properties = cudaDeviceProp{};
     snprintf(properties->name, sizeof properties->name, "CUDA executor (CPU)");
-    properties->major = 9;
+    const int capability = machine("CUDA_EMU_CAPABILITY", 90);
+    properties->major = capability / 10;
+    properties->minor = capability % 10;
     properties->multiProcessorCount = kMultiprocessors;
     properties->warpSize = kWarp;
     properties->maxThreadsPerBlock = kMaxThreads;
@@ -101,7 +112,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = kVersion;
+  *version = machine("CUDA_EMU_DRIVER", kVersion);
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {

@@ -1,0 +1,54 @@
+/**
+ * `npm run ptxas`: compiles the CUDA kernels for every architecture of a release, needs no GPU, writes what they take of it to
+ * native/cuda/registers.md, and fails where one keeps registers in memory. `-- --check` compares the table instead of writing it.
+ */
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { complaints, readReports, table } from "./ptxas_report.ts";
+
+const architectures = ["sm_80", "sm_90a", "sm_100", "sm_120"];
+const build = "build-ptxas";
+const root = fileURLToPath(new URL("..", import.meta.url));
+const file = `${root}native/cuda/registers.md`;
+
+function cmake(...args: string[]): void {
+  const { status, stdout, stderr } = spawnSync("cmake", args, { cwd: root, encoding: "utf8" });
+  if (status === 0) return;
+  process.stderr.write(`${stdout}\n${stderr}\n`);
+  process.exit(1);
+}
+
+const unknown = process.argv.slice(2).filter((argument) => argument !== "--check");
+if (unknown.length > 0) {
+  process.stderr.write(`ptxas: unknown ${unknown.join(" ")}; usage: npm run ptxas [-- --check]\n`);
+  process.exit(2);
+}
+const checks = process.argv.includes("--check");
+const configure = ["-S", ".", "-B", build, "-DBIRKHOFF_CUDA_ARCHITECTURES=all"];
+cmake(...configure);
+if (!/^NVCC:.*(?<!NOTFOUND)$/m.test(readFileSync(`${root}${build}/CMakeCache.txt`, "utf8"))) {
+  process.stderr.write("ptxas: there is no nvcc, so nothing was compiled and nothing looked at\n");
+  process.exit(3);
+}
+cmake("--build", build, "--parallel", process.env.JOBS ?? String(availableParallelism()), "--target", "cuda_kernels");
+
+const usages = readReports(`${root}${build}`);
+const found = complaints(usages, architectures);
+const version = /CMAKE_CUDA_COMPILER_VERSION "([\d.]+)"/.exec(
+  spawnSync("bash", ["-c", `cat ${build}/CMakeFiles/*/CMakeCUDACompiler.cmake`], { cwd: root, encoding: "utf8" })
+    .stdout,
+);
+const text = table(usages, architectures, version?.[1] ?? "unknown");
+if (!checks) writeFileSync(file, text);
+else {
+  // Another nvcc allots other registers: its table is its own.
+  const compiler = (markdown: string) => /nvcc [\d.]+/.exec(markdown)?.[0];
+  const committed = readFileSync(file, "utf8");
+  if (compiler(committed) === compiler(text) && committed !== text)
+    found.push("native/cuda/registers.md is not what the kernels compile to: npm run ptxas writes it");
+}
+for (const line of found) process.stderr.write(`ptxas: ${line}\n`);
+process.stdout.write(`ptxas: ${usages.length} kernels for ${architectures.join(", ")}, ${found.length} complaints\n`);
+process.exit(found.length > 0 ? 1 : 0);
