@@ -186,7 +186,7 @@ void coefficient_backward(const MhcPreBackwardArgs& args, const FinishScratch& s
       if (args.grad_input)
         with_float_type(args.x.dtype, [&](auto* type) {
           using T = std::remove_pointer_t<decltype(type)>;
-          with_bool(args.channels % 8 == 0 && aligned16(args.x, args.grad_input), [&](auto vector) {
+          with_vectors<n()>(args.channels % 8 == 0 && aligned16(args.x, args.grad_input), [&](auto vector) {
             launch(grad_pre_kernel<n(), vector(), T>, static_cast<unsigned>(args.tokens),
                    threads_per_token(args.channels), 0, args.x.as<T>(), args.grad_input.as<T>(), scratch.grad_pre,
                    args.channels);

@@ -82,6 +82,16 @@ void with_streams(int64_t n, const F& body) {
   if (n == 8) body(std::integral_constant<int, 8>{});
 }
 
+// Whether kernels for n streams load 16 bytes at a time. One stream is the plain residual, which has faster ops: for it
+// the path for any width is enough.
+template <int n, class F>
+void with_vectors(bool possible, const F& body) {
+  if constexpr (n > 1) {
+    if (possible) return body(std::true_type{});
+  }
+  body(std::false_type{});
+}
+
 template <class F>
 void with_bool(bool value, const F& body) {
   if (value)

@@ -95,7 +95,7 @@ template <class Args, class F>
 void dispatch(const Args& args, bool aligned, const F& body) {
   with_streams(args.n, [&](auto n) {
     with_float_type(args.x.dtype, [&](auto* type) {
-      with_bool(args.channels % 8 == 0 && aligned, [&](auto vector) { body(n, type, vector); });
+      with_vectors<n()>(args.channels % 8 == 0 && aligned, [&](auto vector) { body(n, type, vector); });
     });
   });
 }

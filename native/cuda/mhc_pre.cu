@@ -23,7 +23,7 @@ void mhc_pre_forward(const MhcPreForwardArgs& args) {
   with_streams(args.n, [&](auto n) {
     with_float_type(args.x.dtype, [&](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;
-      with_bool(args.channels % 8 == 0 && aligned16(args.x), [&](auto vector) {
+      with_vectors<n()>(args.channels % 8 == 0 && aligned16(args.x), [&](auto vector) {
         ProjectionArgs<T> first{};
         first.x = args.x.as<T>();
         first.tokens = args.tokens;

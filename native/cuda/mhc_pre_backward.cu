@@ -260,7 +260,7 @@ void mhc_pre_backward(const MhcPreBackwardArgs& args) {
     const bool aligned = aligned16(args.x, args.grad_input, args.grad_output, args.grad_x);
     with_streams(args.n, [&](auto n) {
       with_float_type(args.x.dtype, [&](auto* type) {
-        with_bool(args.channels % 8 == 0 && aligned, [&](auto vector) {
+        with_vectors<n()>(args.channels % 8 == 0 && aligned, [&](auto vector) {
           finish<n(), vector(), std::remove_pointer_t<decltype(type)>>(args, shape, scratch);
         });
       });

@@ -25,7 +25,7 @@ void seam_forward(const SeamForwardArgs& args) {
   with_streams(args.n, [&](auto n) {
     with_float_type(args.x.dtype, [&](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;
-      with_bool(args.channels % 8 == 0 && aligned16(args.x, args.output, args.y), [&](auto vector) {
+      with_vectors<n()>(args.channels % 8 == 0 && aligned16(args.x, args.output, args.y), [&](auto vector) {
         ProjectionArgs<T> first{};
         first.x = args.x.as<T>();
         first.output = args.output.as<T>();
