@@ -36,7 +36,10 @@ if(NVCC)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   # Explicit fused multiply-adds only, as on the CPU.
-  set(CUDA_FLAGS --fmad=false --compress-mode=size -Xcompiler=-Wall,-Wno-unknown-pragmas)
+  set(CUDA_FLAGS --fmad=false -Xcompiler=-Wall,-Wno-unknown-pragmas)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+    list(APPEND CUDA_FLAGS --compress-mode=size)
+  endif()
   # A target of its own: scripts/ptxas.ts compiles it for more architectures.
   add_library(cuda_kernels OBJECT ${CUDA_SOURCES})
   target_include_directories(cuda_kernels PRIVATE native)

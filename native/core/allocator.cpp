@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <cstring>
 #include <string>
 
 #include "core/error.h"
@@ -13,6 +15,15 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kSegment = size_t{32} << 20;
 
+bool wants_direct() {
+#ifdef BIRKHOFF_SANITIZE
+  return true;
+#else
+  const char* kind = std::getenv("BIRKHOFF_ALLOCATOR");
+  return kind && !std::strcmp(kind, "direct");
+#endif
+}
+
 size_t round_up(size_t value, size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -23,6 +34,9 @@ uint64_t Allocator::Pool::next_id() {
   static std::atomic<uint64_t> last = 0;
   return ++last;
 }
+
+Allocator::Allocator(MemoryFunctions memory, Stream& stream)
+    : memory_(memory), stream_(stream), direct_(wants_direct()) {}
 
 Allocator::~Allocator() {
   release_free_segments();
@@ -39,41 +53,7 @@ void* Allocator::allocate(int64_t bytes, Pool* pool) {
     throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted, " +
                                        std::to_string(stats_.bytes) + " live" +
                                        (over_budget ? ", budget " + std::to_string(budget_) : ""));
-#ifdef BIRKHOFF_SANITIZE
-  // No reuse and no segments, so that the sanitizer sees every block's ends and every use after it is freed.
-  void* data = memory_.acquire(memory_.context, size);
-  if (!data) throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted");
-  Block* block = new Block{static_cast<char*>(data), size, false, nullptr, nullptr, pool};
-  stats_.reserved_bytes += static_cast<int64_t>(size);
-#else
-  Block key{nullptr, size, true, nullptr, nullptr, pool};
-  auto& available = pool->free;
-  auto found = available.lower_bound(&key);
-  if (found == available.end()) {
-    Block* segment = add_segment(size, pool);
-    if (!segment) {
-      // Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile
-      // would be released while the work it has just queued still needs it.
-      stream_.drain();
-      release_free_segments();
-      segment = add_segment(size, pool);
-    }
-    if (!segment)
-      throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(bytes) + " bytes wanted, " +
-                                         std::to_string(stats_.bytes) + " live, the system has no more");
-    found = available.insert(segment).first;
-  }
-  Block* block = *found;
-  available.erase(found);
-  if (block->size - size >= kAlignment) {
-    Block* rest = new Block{block->data + size, block->size - size, true, block, block->next, pool};
-    if (block->next) block->next->previous = rest;
-    block->next = rest;
-    block->size = size;
-    available.insert(rest);
-  }
-  block->free = false;
-#endif
+  Block* const block = direct_ ? acquire_alone(size, pool) : take(size, pool);
   used_.emplace(block->data, block);
   stats_.bytes += static_cast<int64_t>(size);
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.bytes);
@@ -87,7 +67,17 @@ void Allocator::free(void* data) noexcept {
   Block* block = found->second;
   used_.erase(found);
   stats_.bytes -= static_cast<int64_t>(block->size);
-#ifdef BIRKHOFF_SANITIZE
+  direct_ ? release_alone(block) : give_back(block);
+}
+
+Allocator::Block* Allocator::acquire_alone(size_t size, Pool* pool) {
+  void* data = memory_.acquire(memory_.context, size);
+  if (!data) throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(size) + " bytes wanted");
+  stats_.reserved_bytes += static_cast<int64_t>(size);
+  return new Block{static_cast<char*>(data), size, false, nullptr, nullptr, pool};
+}
+
+void Allocator::release_alone(Block* block) {
   if (block->pool != &common_) {
     block->pool->free.insert(block);  // the graph still writes to it
     return;
@@ -98,7 +88,40 @@ void Allocator::free(void* data) noexcept {
                     memory.release(memory.context, data, size);
                   })] {});
   delete block;
-#else
+}
+
+Allocator::Block* Allocator::take(size_t size, Pool* pool) {
+  Block key{nullptr, size, true, nullptr, nullptr, pool};
+  auto& available = pool->free;
+  auto found = available.lower_bound(&key);
+  if (found == available.end()) {
+    Block* segment = add_segment(size, pool);
+    if (!segment) {
+      // Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile
+      // would be released while the work it has just queued still needs it.
+      stream_.drain();
+      release_free_segments();
+      segment = add_segment(size, pool);
+    }
+    if (!segment)
+      throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(size) + " bytes wanted, " +
+                                         std::to_string(stats_.bytes) + " live, the system has no more");
+    found = available.insert(segment).first;
+  }
+  Block* block = *found;
+  available.erase(found);
+  if (block->size - size >= kAlignment) {
+    Block* rest = new Block{block->data + size, block->size - size, true, block, block->next, pool};
+    if (block->next) block->next->previous = rest;
+    block->next = rest;
+    block->size = size;
+    available.insert(rest);
+  }
+  block->free = false;
+  return block;
+}
+
+void Allocator::give_back(Block* block) {
   auto& available = block->pool->free;
   block->free = true;
   const auto merge_next = [](Block* a) {
@@ -118,7 +141,6 @@ void Allocator::free(void* data) noexcept {
     merge_next(block);
   }
   available.insert(block);
-#endif
 }
 
 void Allocator::trim() {

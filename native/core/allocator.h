@@ -44,7 +44,7 @@ class Allocator {
     std::set<Block*, BySize> free;
   };
 
-  Allocator(MemoryFunctions memory, Stream& stream) : memory_(memory), stream_(stream) {}
+  Allocator(MemoryFunctions memory, Stream& stream);
   ~Allocator();
   // Throws Error(kOutOfMemoryError). Never returns null, also for 0 bytes. pool: default the common one.
   void* allocate(int64_t bytes, Pool* pool = nullptr);
@@ -68,11 +68,18 @@ class Allocator {
     Block *previous, *next;  // neighbours in the segment
     Pool* pool;
   };
+  Block* take(size_t size, Pool* pool);
+  void give_back(Block* block);
+  Block* acquire_alone(size_t size, Pool* pool);
+  void release_alone(Block* block);
   Block* add_segment(size_t bytes, Pool* pool);
   void release_free_segments();
 
   const MemoryFunctions memory_;
   Stream& stream_;
+  // No reuse and no segments: a sanitizer sees every block's ends and every use after it is freed. In sanitizers'
+  // builds, and with BIRKHOFF_ALLOCATOR=direct (compute-sanitizer).
+  const bool direct_;
   mutable std::mutex mutex_;
   Pool common_;
   std::unordered_map<void*, Block*> used_;

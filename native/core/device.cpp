@@ -21,14 +21,17 @@ struct Current {
 };
 
 // process.exit tears no environment down: without this, kernels would still run while the libraries they call
-// (OpenBLAS) are being finalised. Handlers run before that, in the order opposite to their registration.
+// (OpenBLAS, CUDA) are being finalised.
 void stop_at_exit();
 
+// After everything that may have registered a handler of its own, as the CUDA driver does when it is first called:
+// handlers run in the order opposite to their registration, and this one must come first. Idempotent.
+void stop_before_all_others() {
+  std::atexit(stop_at_exit);
+}
+
 Current* current() {
-  static auto* instance = [] {
-    std::atexit(stop_at_exit);
-    return new Current;  // leaked: environments may end in any order
-  }();
+  static auto* instance = new Current;  // leaked: environments may end in any order
   return instance;
 }
 
@@ -56,6 +59,7 @@ std::shared_ptr<Runtime> Runtime::get() {
   });
   current->exists = true;
   current->runtime = runtime;
+  stop_before_all_others();
   return runtime;
 }
 
@@ -85,6 +89,7 @@ Device& Runtime::device(const std::string& name) {
       throw Error(kDeviceError, name + " is not available: " + entry.description.reason);
     devices_.push_back(entry.open());
     devices_.back()->allocator.set_budget(budget_);
+    stop_before_all_others();
     return *devices_.back();
   }
   throw Error(kDeviceError, "unknown device " + name);

@@ -60,6 +60,7 @@ class CudaStream final : public Stream {
   std::exception_ptr failure() override { return context_->failure(); }
   void stop() override {
     dispatch_.stop();
+    context_->finish();
     context_->stop_reader();
   }
 

@@ -19,6 +19,8 @@ constexpr size_t kStagingKept = size_t{64} << 20;  // larger pinned buffers go b
 
 // After these every further call of the process on that device fails too (CUDA runtime API, "cudaError").
 bool is_sticky(cudaError_t error) {
+  constexpr int kContained = 226, kExternalDevice = 911;  // names that CUDA 12.0 does not have
+  if (error == kContained || error == kExternalDevice) return true;
   switch (error) {
     case cudaErrorIllegalAddress:
     case cudaErrorLaunchFailure:
@@ -30,6 +32,7 @@ bool is_sticky(cudaError_t error) {
     case cudaErrorInvalidAddressSpace:
     case cudaErrorAssert:
     case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
     case cudaErrorContextIsDestroyed:
     case cudaErrorUnknown:
       return true;
@@ -55,10 +58,14 @@ Context::Context(int index) : index(index) {
     check(cudaStreamCreateWithPriority(&compute, cudaStreamNonBlocking, least), "cudaStreamCreateWithPriority");
     check(cudaStreamCreateWithPriority(&priority, cudaStreamNonBlocking, greatest), "cudaStreamCreateWithPriority");
     check(cudaStreamCreateWithPriority(&memory_, cudaStreamNonBlocking, least), "cudaStreamCreateWithPriority");
-    // A pool of our own: freed segments stay with it until the allocator wants the system's memory back.
-    check(cudaDeviceGetDefaultMemPool(&pool_, index), "cudaDeviceGetDefaultMemPool");
-    uint64_t keep = 0;
-    check(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
+    // Snapshots of reads come from a pool that keeps what it has: mapping memory anew would stall every read. The
+    // allocator's segments come from the default pool, which gives back to the system what the allocator frees.
+    cudaMemPoolProps properties{};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location = {cudaMemLocationTypeDevice, index};
+    check(cudaMemPoolCreate(&snapshots_, &properties), "cudaMemPoolCreate");
+    uint64_t keep = UINT64_MAX;
+    check(cudaMemPoolSetAttribute(snapshots_, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
     open_gemm(*this);
     index_errors.open(*this);
     reader_ = std::thread([this] { read_loop(); });
@@ -68,6 +75,7 @@ Context::Context(int index) : index(index) {
     close_gemm(*this);
     for (cudaStream_t stream : {compute, priority, memory_})
       if (stream) cudaStreamDestroy(stream);
+    if (snapshots_) cudaMemPoolDestroy(snapshots_);
     throw;
   }
 }
@@ -83,6 +91,7 @@ Context::~Context() {
     cudaEventDestroy(buffer.ready);
   }
   for (cudaStream_t stream : {compute, priority, memory_}) cudaStreamDestroy(stream);
+  cudaMemPoolDestroy(snapshots_);
 }
 
 void Context::bind() {
@@ -123,13 +132,10 @@ void Context::heal_all() {
 
 // Called from any thread. The stream is waited for, so the memory can be used from every stream.
 void* Context::acquire(size_t bytes) {
-  int previous = 0;
-  cudaGetDevice(&previous);
-  cudaSetDevice(index);
+  cudaSetDevice(index);  // no other call of this thread depends on which it is
   void* data = nullptr;
   cudaError_t error = cudaMallocAsync(&data, bytes, memory_);
   if (error == cudaSuccess) error = cudaStreamSynchronize(memory_);
-  cudaSetDevice(previous);
   if (error == cudaSuccess) return data;
   cudaGetLastError();
   if (error == cudaErrorMemoryAllocation) return nullptr;
@@ -137,8 +143,9 @@ void* Context::acquire(size_t bytes) {
   return nullptr;
 }
 
-// The allocator has drained the compute stream.
+// The allocator has drained the compute stream, but for blocks allocated one by one, which the dispatch thread frees.
 void Context::release(void* data) noexcept {
+  if (bound == this) cudaStreamSynchronize(compute);
   cudaFreeAsync(data, memory_);
 }
 
@@ -192,7 +199,8 @@ void Context::copy_to_host(void* target, const void* source, size_t bytes, Compl
   const size_t before = words ? IndexErrors::kBytes : 0, total = before + bytes;
   const Pinned staged = pinned(total);
   char* snapshot = nullptr;
-  cudaError_t error = total ? cudaMallocAsync(reinterpret_cast<void**>(&snapshot), total, compute) : cudaSuccess;
+  cudaError_t error =
+      total ? cudaMallocFromPoolAsync(reinterpret_cast<void**>(&snapshot), total, snapshots_, compute) : cudaSuccess;
   if (error == cudaSuccess) {
     if (words) error = index_errors.take(snapshot, compute);
     if (error == cudaSuccess && bytes)
@@ -256,6 +264,10 @@ void Context::stop_reader() {
   }
   read_ready_.notify_all();
   if (reader_.joinable()) reader_.join();
+}
+
+void Context::finish() noexcept {
+  cudaStreamSynchronize(compute);
 }
 
 void Context::synchronize() {

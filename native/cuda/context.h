@@ -41,6 +41,7 @@ class Context {
   void copy_to_host(void* target, const void* source, size_t bytes, Completion done);
   std::function<void()> record(std::shared_ptr<const Work> work);
   void synchronize();
+  void finish() noexcept;  // waits for the device, whatever it says: its memory goes next
   void stop_reader();
   std::shared_ptr<void> record_event();
   double elapsed_ms(const void* from, const void* to);
@@ -78,7 +79,7 @@ class Context {
   int failed_in_ = 0;
 
   cudaStream_t memory_ = nullptr;  // allocations: never the stream that a graph is recorded from
-  cudaMemPool_t pool_ = nullptr;
+  cudaMemPool_t snapshots_ = nullptr;
   // Dispatch thread only.
   std::function<void(const char*)> launched_;  // of a trace, else empty
 

@@ -121,7 +121,7 @@ Library search() {
       if (library.loaded) break;
       if (refused.empty() && access(file.c_str(), F_OK) == 0) refused = reason;
     }
-    if (!refused.empty()) library.name = "built-in (cuBLAS cannot be used: " + refused + ")";
+    if (!library.loaded && !refused.empty()) library.name = "built-in (cuBLAS cannot be used: " + refused + ")";
 #endif
     if (library.name.empty()) library.name = "built-in (cuBLAS 12 or 13 not found; BIRKHOFF_CUBLAS can name its file)";
   }

@@ -34,7 +34,8 @@ namespace birkhoff::cuda {
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, const A&... args) {
   Context& context = current();
-  if (shared_bytes > 48 * 1024)
+  // Without it, static and dynamic together may have 48 KB.
+  if (shared_bytes > 32 * 1024)
     context.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
                   "cudaFuncSetAttribute");
   cudaLaunchConfig_t config{};

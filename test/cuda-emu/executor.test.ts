@@ -51,6 +51,7 @@ const broken: Record<string, Kind> = {
   uninitialised_shared: "uninitialised",
   uninitialised_global: "uninitialised",
   misaligned: "misaligned",
+  static_and_dynamic_shared: "other",
   trap: "other",
 };
 const cudaErrorInvalidConfiguration = 9;

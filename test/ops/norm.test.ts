@@ -70,6 +70,8 @@ describe.each(testDevices)("normalisation on %s", (device) => {
     [2101, 8, "float32"],
     [260, 1032, "float32"],
     [2, 30_008, "float32"],
+    // 48 KB of sums, and static memory beside them.
+    [2, 6144, "float32"],
   ] as const)("layerNorm of %i rows of %i channels, %s", (rows, channels, dtype) => {
     const eps = 1e-5;
     const steps = channels / 4 + 12;

@@ -10,6 +10,8 @@ export interface KernelCase {
   dtype: "float32" | "bfloat16";
   /** pre alone: the learned contraction. */
   head?: boolean;
+  /** Sinkhorn iterations, default 20. */
+  iters?: number;
   /** Of the inputs' values. */
   scale?: number;
   /** Standard deviation of the logits of res, about. */
@@ -21,7 +23,7 @@ export interface KernelCase {
 /** Every result of mhcPre, mhcPost, their backwards and the seam, by name; inputs are the same for equal cases. */
 export function runKernels(device: string, c: KernelCase): Record<string, Tensor> {
   const { tokens: T, n, channels: C, dtype, head = false, scale = 1, logits = 1 } = c;
-  const settings = [1e-6, 20, 0, 0, c.projection === "tf32" ? 1 : 0] as const;
+  const settings = [1e-6, c.iters ?? 20, 0, 0, c.projection === "tf32" ? 1 : 0] as const;
   const N = head ? n : n * n + 2 * n;
   let seed = 0;
   const input = (shape: number[], std: number, type: DType = "float32") =>

@@ -151,6 +151,14 @@ __global__ void dynamic_shared_bounds(float* out, const float* in, int) {
   __syncthreads();
   out[t] = tile[t];
 }
+__global__ void static_and_dynamic_shared(float* out, const float* in, int) {
+  CUDA_EMU_DYN_SHARED(float, first);
+  CUDA_EMU_SHARED(float, second, [kThreads]);
+  const int t = threadIdx.x;
+  first[t] = second[t] = in[t];
+  __syncthreads();
+  out[t] = first[t] + second[t];
+}
 __global__ void read_beyond(float* out, const float* in, int) {
   const int t = blockIdx.x * kThreads + threadIdx.x;
   out[t] = in[t + 1];
@@ -295,6 +303,9 @@ void run_broken_kernels() {
   run("dynamic_shared_bounds", dynamic_shared_bounds, 1, kThreads, 127 * sizeof(float), 128, 128,
       [](size_t) { return NAN; });
   run("dynamic_shared_not_given", dynamic_shared_bounds);
+  // 48 KB together, without having asked for more.
+  run("static_and_dynamic_shared", static_and_dynamic_shared, 1, kThreads, 48 * 1024 - 256, kThreads, kThreads,
+      [](size_t) { return NAN; });
   run("read_beyond", read_beyond, 2, kThreads, 256);
   run("write_beyond", write_beyond, 2, kThreads, 250);
   {

@@ -22,6 +22,8 @@ enum CallKind {
 void prepare();
 // Counts a call; the error of an armed fault, or cudaSuccess.
 int fault(CallKind kind, const char* name);
+// cudaFuncSetAttribute has asked for more dynamic shared memory than every kernel may have.
+bool opted_in(const void* function);
 // Keeps an error for cudaGetLastError.
 cudaError_t remember(int error);
 

@@ -103,6 +103,10 @@ int allocate_into(void** target, size_t bytes, MemoryPool& pool) {
 
 namespace cuda_emu {
 
+bool opted_in(const void* function) {
+  return max_dynamic.contains(function);
+}
+
 cudaError_t submit(const cudaLaunchConfig_t& launch, const void* function, std::shared_ptr<Body> body) {
   return call(kLaunch, "cudaLaunchKernelEx", [&]() -> int {
     if (const int error = check_launch(launch, function)) return error;

@@ -12,6 +12,7 @@
 #include "checker.h"
 #include "fiber.h"
 #include "heap.h"
+#include "host.h"
 #include "report.h"
 #include "shared_memory.h"
 #include "warp.h"
@@ -182,6 +183,7 @@ void run_kernel(const cudaLaunchConfig_t& launch, const void* function, Body& bo
   device.function = function;
   device.failed = false;
   device.dynamic_bytes = launch.dynamicSmemBytes;
+  device.shared_limit = opted_in(function) ? kSharedLimit : kStaticSharedLimit;
   ++device.launch;
   begin_grid_order();
   seed_random(config.seed * 0x9E3779B97F4A7C15ull + device.launch);

@@ -48,7 +48,7 @@ void* shared_static(const void* key, size_t bytes, size_t align, Site site) {
   const size_t offset = (device.shared_used + kGap + align - 1) / align * align;
   size_t sum = bytes;
   for (const SharedVariable& variable : device.variables) sum += variable.bytes;
-  if (sum > kStaticSharedLimit || sum + device.dynamic_bytes > kSharedLimit)
+  if (sum > kStaticSharedLimit || sum + device.dynamic_bytes > device.shared_limit)
     fail_kind(kOther, cudaErrorInvalidValue,
               "%s:%d: static shared memory of %zu and dynamic of %zu bytes exceed the limit", site.file, site.line, sum,
               device.dynamic_bytes);

@@ -116,6 +116,7 @@ struct Device {
   Cell* shared_cells = nullptr;
   uint8_t* shared_written = nullptr;
   size_t shared_used = 0, dynamic_bytes = 0;
+  size_t shared_limit = 0;  // static and dynamic together
   std::vector<SharedVariable> variables;
 };
 extern Device device;
