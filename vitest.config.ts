@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/emulated_addon.ts"],
+    setupFiles: ["test/support/default_device.ts"],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -73,6 +73,9 @@ std::string load(const std::string& file, Library& library) {
   return "";
 }
 
+// The version of this build's runtime first: a driver that is new enough for it is new enough for that cuBLAS.
+constexpr int kMajor = CUDART_VERSION >= 13000 ? 13 : 12;
+
 [[maybe_unused]] std::vector<std::string> candidates() {
   std::vector<std::string> folders{""};
   for (const char* variable : {"CUDA_HOME", "CUDA_PATH", "/usr/local/cuda"}) {
@@ -97,7 +100,7 @@ std::string load(const std::string& file, Library& library) {
   }
   std::vector<std::string> files;
   for (const std::string& folder : folders)
-    for (const char* file : {"libcublas.so.13", "libcublas.so.12"}) files.push_back(folder + file);
+    for (const int major : {kMajor, 25 - kMajor}) files.push_back(folder + "libcublas.so." + std::to_string(major));
   return files;
 }
 
