@@ -65,8 +65,8 @@ BIRKHOFF_INLINE void store(float* p, vf v) {
 BIRKHOFF_INLINE void store(bfloat16* p, vf v) {
   const vu u = (vu)v;
   const vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  const vu quiet = (u >> 16) | 0x40u;
-  const vh h = __builtin_convertvector((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded, vh);
+  const vu nan = vu{} + uint32_t{kBFloat16NaN};
+  const vh h = __builtin_convertvector((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded, vh);
   memcpy(p, &h, sizeof h);
 }
 

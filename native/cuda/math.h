@@ -5,6 +5,7 @@
 #include "core/dtype.h"
 #include "core/host_device.h"
 #include "cuda/launch.h"  // and BIRKHOFF_MATH, before any header of ops
+#include "cuda/ptx.h"
 
 namespace birkhoff::cuda {
 
@@ -72,8 +73,13 @@ __device__ __forceinline__ float low_half(uint32_t pair) {
 __device__ __forceinline__ float high_half(uint32_t pair) {
   return __uint_as_float(pair & 0xffff0000u);
 }
+// One instruction; the rounding of to_bfloat16.
 __device__ __forceinline__ uint32_t pack_pair(float low, float high) {
+#ifdef BIRKHOFF_CUDA_EMULATED
   return uint32_t{to_bfloat16(low).bits} | uint32_t{to_bfloat16(high).bits} << 16;
+#else
+  return ptx::to_bf16_pair(low, high);
+#endif
 }
 
 // Eight consecutive elements at a 16-byte boundary.
