@@ -135,6 +135,10 @@ BIRKHOFF_INLINE vf vsqrt(vf v) {
   return (vf)_mm_sqrt_ps((__m128)v);
 #endif
 }
+template <class V>
+inline __attribute__((always_inline)) V vreciprocal(V v) {
+  return 1.0f / v;
+}
 // a > b ? a : b, so b where one is NaN. One instruction; the compiler makes two of the comparison. (GCC 12 warns about
 // the unmasked 512-bit forms.)
 BIRKHOFF_INLINE vf vmax(vf a, vf b) {

@@ -29,6 +29,16 @@ MHC_HD float vselect(bool mask, float a, float b) {
 MHC_HD float vsqrt(float v) {
   return sqrtf(v);
 }
+// 1 / v, correctly rounded, for v in [2^-126, 2^126) or NaN. The instructions of nvcc's division where v is in that
+// range, without its test and its call for other v, across which nothing else can be scheduled.
+MHC_HD float vreciprocal(float v) {
+#if defined(__CUDA_ARCH__) && !defined(BIRKHOFF_CUDA_EMULATED)
+  const float near = ptx::approximate_reciprocal(v);
+  return fmaf(near, fmaf(-v, near, 1.0f), near);
+#else
+  return 1.0f / v;
+#endif
+}
 
 // exp within 1.5 ulp (Cody-Waite reduction, degree 6): the CPU's, with the CPU's bits.
 MHC_HD float vexp(float x) {
