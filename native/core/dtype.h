@@ -4,6 +4,9 @@
 #include <cstring>
 
 #include "core/host_device.h"
+#if defined(__CUDACC__) && !defined(BIRKHOFF_CUDA_EMULATED)
+#include "cuda/ptx.h"
+#endif
 
 namespace birkhoff {
 
@@ -27,12 +30,19 @@ MHC_HD float to_float(bfloat16 v) {
   return f;
 }
 
-// Round to nearest even; NaN stays a quiet NaN.
+// What the GPU's conversion makes of every NaN, so that all devices give the same bits.
+inline constexpr uint16_t kBFloat16NaN = 0x7fff;
+
+// Round to nearest even.
 MHC_HD bfloat16 to_bfloat16(float f) {
+#if defined(__CUDA_ARCH__) && !defined(BIRKHOFF_CUDA_EMULATED)
+  return {cuda::ptx::to_bf16(f)};
+#else
   uint32_t u;
   memcpy(&u, &f, 4);
-  if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};
+  if ((u & 0x7fffffffu) > 0x7f800000u) return {kBFloat16NaN};
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
+#endif
 }
 
 MHC_HD void from_float(float v, float& out) {

@@ -65,8 +65,8 @@ BIRKHOFF_INLINE void store(float* p, vf v) {
 BIRKHOFF_INLINE void store(bfloat16* p, vf v) {
   const vu u = (vu)v;
   const vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  const vu quiet = (u >> 16) | 0x40u;
-  const vh h = __builtin_convertvector((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded, vh);
+  const vu nan = vu{} + uint32_t{kBFloat16NaN};
+  const vh h = __builtin_convertvector((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded, vh);
   memcpy(p, &h, sizeof h);
 }
 
@@ -134,6 +134,10 @@ BIRKHOFF_INLINE vf vsqrt(vf v) {
 #else
   return (vf)_mm_sqrt_ps((__m128)v);
 #endif
+}
+template <class V>
+inline __attribute__((always_inline)) V vreciprocal(V v) {
+  return 1.0f / v;
 }
 // a > b ? a : b, so b where one is NaN. One instruction; the compiler makes two of the comparison. (GCC 12 warns about
 // the unmasked 512-bit forms.)

@@ -5,6 +5,7 @@
 #include "core/dtype.h"
 #include "core/host_device.h"
 #include "cuda/launch.h"  // and BIRKHOFF_MATH, before any header of ops
+#include "cuda/ptx.h"
 
 namespace birkhoff::cuda {
 
@@ -27,6 +28,16 @@ MHC_HD float vselect(bool mask, float a, float b) {
 }
 MHC_HD float vsqrt(float v) {
   return sqrtf(v);
+}
+// 1 / v, correctly rounded, for v in [2^-126, 2^126) or NaN. The instructions of nvcc's division where v is in that
+// range, without its test and its call for other v, across which nothing else can be scheduled.
+MHC_HD float vreciprocal(float v) {
+#if defined(__CUDA_ARCH__) && !defined(BIRKHOFF_CUDA_EMULATED)
+  const float near = ptx::approximate_reciprocal(v);
+  return fmaf(near, fmaf(-v, near, 1.0f), near);
+#else
+  return 1.0f / v;
+#endif
 }
 
 // exp within 1.5 ulp (Cody-Waite reduction, degree 6): the CPU's, with the CPU's bits.
@@ -72,8 +83,13 @@ __device__ __forceinline__ float low_half(uint32_t pair) {
 __device__ __forceinline__ float high_half(uint32_t pair) {
   return __uint_as_float(pair & 0xffff0000u);
 }
+// One instruction; the rounding of to_bfloat16.
 __device__ __forceinline__ uint32_t pack_pair(float low, float high) {
+#ifdef BIRKHOFF_CUDA_EMULATED
   return uint32_t{to_bfloat16(low).bits} | uint32_t{to_bfloat16(high).bits} << 16;
+#else
+  return ptx::to_bf16_pair(low, high);
+#endif
 }
 
 // Eight consecutive elements at a 16-byte boundary.

@@ -44,6 +44,23 @@ template <int Pending>
 __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
+// Round to nearest even, subnormals kept; NaN becomes 0x7fff.
+__device__ __forceinline__ uint16_t to_bf16(float v) {
+  uint16_t bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+  return bits;
+}
+__device__ __forceinline__ uint32_t to_bf16_pair(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+// Within 1 ulp.
+__device__ __forceinline__ float approximate_reciprocal(float v) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(v));
+  return result;
+}
 // d += a b on tensor cores: a [16, 16], b [16, 8] bfloat16, d [16, 8] float32. With g = lane / 4, q = lane % 4:
 //   a0 (g, 2q..), a1 (g + 8, 2q..), a2 (g, 2q + 8..), a3 (g + 8, 2q + 8..);  b0 (2q.., g), b1 (2q + 8.., g)
 //   d0, d1 (g, 2q..), d2, d3 (g + 8, 2q..)

@@ -65,8 +65,11 @@ struct SinkhornBackwardArgs {
 
 }  // namespace birkhoff
 
+// vreciprocal takes divisors in [2^-126, 2^126), or NaN: sums of at most eight entries up to 1 + eps, and eps at most
+// 1, held at kSmallestSum or above; the sums of the softmax start are at least 1.
+//
 // Per-token maths, in the namespace of the backend that includes it (which brings vbroadcast, vmax, vexp, vfma,
-// vselect). V is float, or a vector with one token per lane. Matrices are row-major in registers.
+// vselect, vreciprocal). V is float, or a vector with one token per lane. Matrices are row-major in registers.
 #ifdef BIRKHOFF_MATH
 namespace BIRKHOFF_MATH {
 
@@ -99,7 +102,7 @@ MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, Kept divisors) {
     for (int k = 1; k < N; ++k) sum = sum + m[start + k * stride];
     const V divisor = vmax(sum + eps, vbroadcast<V>(kSmallestSum));
     divisors.keep(line, divisor);
-    const V inverse = 1.0f / divisor;
+    const V inverse = vreciprocal(divisor);
     MHC_UNROLL(4)
     for (int k = 0; k < N; ++k) m[start + k * stride] = m[start + k * stride] * inverse;
   }
@@ -119,7 +122,7 @@ MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], Sums<V> divisors) {
     const V divisor = divisors[line];
     // A replaced sum is a constant: no gradient flows through it.
     dot = vselect(divisor > kSmallestSum, dot, V{});
-    const V inverse = 1.0f / divisor;
+    const V inverse = vreciprocal(divisor);
     MHC_UNROLL(4)
     for (int k = 0; k < N; ++k) {
       // The limits come first: then NaN passes through.
@@ -155,7 +158,7 @@ MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
     V sum = V{};
     MHC_UNROLL(4)
     for (int j = 0; j < N; ++j) sum = sum + m[i * N + j];
-    const V inverse = 1.0f / sum;
+    const V inverse = vreciprocal(sum);
     MHC_UNROLL(4)
     for (int j = 0; j < N; ++j) m[i * N + j] = m[i * N + j] * inverse + eps;
   }
