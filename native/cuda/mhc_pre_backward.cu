@@ -23,6 +23,11 @@ inline constexpr int kRowSteps = (n * n + 2 * n + 15) / 16;
 template <class T>
 inline constexpr int kInputTerms = std::is_same_v<T, bfloat16> ? 2 : 3;
 
+// Whether everything is loaded a phase before it is used. Where registers do not go that far, dy and du are loaded
+// where they are used.
+template <int n, class T>
+inline constexpr bool kEarly = n < 4 || std::is_same_v<T, bfloat16>;
+
 // phi as bfloat16 terms in the order of mma's left operand, transposed: rows are columns of phi.
 template <int n>
 __global__ void __launch_bounds__(256)
@@ -62,22 +67,64 @@ struct FinishArgs {
   int rows;
 };
 
-// L elements, or the first `count` of them; the others are zero.
+// L elements as they lie in memory, or the first `count` of them and zeros: loads of many are on their way at once, and
+// converted where they are used.
 template <int L, bool Vector, class T>
-__device__ __forceinline__ void load_columns(const T* p, int64_t count, float (&v)[L]) {
-  if constexpr (L == 8) {
-    load_some<Vector>(p, count, v);
-  } else if constexpr (!Vector) {
+struct Columns {
+  static constexpr int kWords = L * static_cast<int>(sizeof(T)) / 4;
+  uint32_t words[kWords];
+
+  __device__ __forceinline__ void load(const T* p, int count) {
+    if constexpr (!Vector) {
 #pragma unroll
-    for (int k = 0; k < L; ++k) v[k] = k < count ? to_float(p[k]) : 0.0f;
-  } else if constexpr (std::is_same_v<T, float>) {
-    const float4 a = *reinterpret_cast<const float4*>(p);
-    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-  } else {
-    const uint2 a = *reinterpret_cast<const uint2*>(p);
-    v[0] = low_half(a.x), v[1] = high_half(a.x), v[2] = low_half(a.y), v[3] = high_half(a.y);
+      for (int k = 0; k < kWords; ++k) {
+        if constexpr (std::is_same_v<T, float>) {
+          words[k] = k < count ? __float_as_uint(p[k]) : 0;
+        } else {
+          const uint32_t low = 2 * k < count ? p[2 * k].bits : 0, high = 2 * k + 1 < count ? p[2 * k + 1].bits : 0;
+          words[k] = low | high << 16;
+        }
+      }
+    } else if constexpr (kWords == 2) {
+      const uint2 v = *reinterpret_cast<const uint2*>(p);
+      words[0] = v.x, words[1] = v.y;
+    } else {
+#pragma unroll
+      for (int k = 0; k < kWords; k += 4) {
+        const uint4 v = reinterpret_cast<const uint4*>(p)[k / 4];
+        words[k] = v.x, words[k + 1] = v.y, words[k + 2] = v.z, words[k + 3] = v.w;
+      }
+    }
   }
-}
+  __device__ __forceinline__ float operator[](int k) const {
+    if constexpr (std::is_same_v<T, float>)
+      return __uint_as_float(words[k]);
+    else
+      return k % 2 ? high_half(words[k / 2]) : low_half(words[k / 2]);
+  }
+};
+
+// What one token adds to dx beside the product and x.
+template <int n, bool Vector, class T>
+struct Incoming {
+  static constexpr int L = kLaneColumns<n>;
+  float weights[n + 2];
+  Columns<L, Vector, T> dy[n], du;
+
+  __device__ __forceinline__ void load(const FinishArgs<T>& a, int64_t token, int j, int64_t c, int count) {
+    const float* const from = a.scratch.weights + (token * n + j) * (n + 2);
+    weights[n] = from[n], weights[n + 1] = from[n + 1];
+    if (kEarly<n, T> && a.dy)
+#pragma unroll
+      for (int i = 0; i < n; ++i) load_dy(a, token, j, i, c, count);
+    if (kEarly<n, T> && a.du) du.load(a.du + token * a.channels + c, count);
+  }
+  __device__ __forceinline__ void load_dy(const FinishArgs<T>& a, int64_t token, int j, int i, int64_t c, int count) {
+    weights[i] = a.scratch.weights[(token * n + j) * (n + 2) + i];
+    dy[i].load(a.dy + (token * n + i) * a.channels + c, count);
+  }
+};
+
 template <int L, bool Vector, class T>
 __device__ __forceinline__ void store_columns(T* p, int64_t count, const float (&v)[L]) {
   if constexpr (L == 8) {
@@ -110,6 +157,8 @@ __device__ __forceinline__ void multiply(float (&d)[4], const uint4& left, uint3
 template <int n, bool Vector, class T>
 __global__ void __launch_bounds__(256) finish_kernel(const FinishArgs<T> a) {
   constexpr int L = kLaneColumns<n>, kSteps = kRowSteps<n>, kIn = kInputTerms<T>, kOwn = kTermsOf<T>;
+  constexpr bool kAll = kEarly<n, T>;
+  constexpr int kAhead = kAll ? 2 : 1;
   constexpr int kPhi = L / 2 * kSteps * kIn;  // operands of phi per lane
   BIRKHOFF_DYNAMIC_SHARED(uint4, shared);     // phi's operands, each warp its own
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, p = lane % 4;
@@ -125,29 +174,42 @@ __global__ void __launch_bounds__(256) finish_kernel(const FinishArgs<T> a) {
   float dphi[kSteps][L][4] = {};
   const int64_t first = int64_t{blockIdx.y} * a.tiles_per_part;
   const int64_t end = first + a.tiles_per_part < a.token_tiles ? first + a.tiles_per_part : a.token_tiles;
+  // Where kEarly, everything is loaded a phase before it is used: dy, du and weights of kAhead tokens, x, and the first
+  // step of the gradients. What is out of range is read at a valid place, for loads behind a branch would wait for one
+  // another.
+  const int64_t from = c < C ? c : 0;
+  const int count = C - from < L ? static_cast<int>(C - from) : L;
+  const auto token_of = [&](int64_t tile, int e) { return tile * 16 + 2 * p + e % 2 + 8 * (e / 2); };
+  const auto valid = [&](int64_t token) { return token < a.tokens ? token : a.tokens - 1; };
+  Incoming<n, Vector, T> incoming[kAhead];
+  Columns<L, Vector, T> x[4];
+  uint4 right[kIn], left[3];
+  const auto load_incoming = [&](int64_t tile, int e) {
+    incoming[e % kAhead].load(a, valid(token_of(tile, e)), j, from, count);
+  };
+  const auto load_x_and_right = [&](int64_t tile) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) x[e].load(a.x + (valid(token_of(tile, e)) * n + j) * C + from, count);
+#pragma unroll
+    for (int term = 0; term < kIn; ++term)
+      right[term] = a.scratch.gradients_right[(tile * kSteps * 3 + term) * 32 + lane];
+  };
+  const auto load_first = [&](int64_t tile) {
+    load_x_and_right(tile);
+#pragma unroll
+    for (int e = 0; e < kAhead; ++e) load_incoming(tile, e);
+  };
+  if (first < end) load_first(first);
   for (int64_t tile = first; tile < end; ++tile) {
-    int64_t token[4];
-    bool live[4];
-    float x[4][L];
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      token[e] = tile * 16 + 2 * p + e % 2 + 8 * (e / 2);
-      live[e] = token[e] < a.tokens && c < C;
-      if (live[e])
-        load_columns<L, Vector>(a.x + (token[e] * n + j) * C + c, C - c, x[e]);
-      else
-#pragma unroll
-        for (int k = 0; k < L; ++k) x[e][k] = 0.0f;
-    }
-    const uint4* const right = a.scratch.gradients_right + tile * kSteps * 3 * 32 + lane;
-    const uint4* const left = a.scratch.gradients_left + tile * kSteps * 3 * 32 + lane;
+    const int64_t next = tile + 1 < end ? tile + 1 : tile;
+    const int64_t gradients = tile * kSteps * 3 * 32 + lane;
 
     float product[L / 2][2][4] = {};  // [column pair][half of the tokens]: (r dm) phi
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
 #pragma unroll
       for (int term = 0; term < kIn; ++term) {
-        const uint4 gradient = right[(step * 3 + term) * 32];
+        const uint4 gradient = step == 0 ? right[term] : a.scratch.gradients_right[gradients + (step * 3 + term) * 32];
 #pragma unroll
         for (int own = 0; own + term < kIn; ++own)
 #pragma unroll
@@ -160,44 +222,55 @@ __global__ void __launch_bounds__(256) finish_kernel(const FinishArgs<T> a) {
 
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      if (!live[e]) continue;
-      const float* const weights = a.scratch.weights + (token[e] * n + j) * (n + 2);
+      const int64_t token = token_of(tile, e);
+      auto& with = incoming[e % kAhead];
       float sum[L];
 #pragma unroll
-      for (int k = 0; k < L; ++k) sum[k] = vfma(weights[n + 1], x[e][k], product[k / 2][e / 2][k % 2 * 2 + e % 2]);
+      for (int k = 0; k < L; ++k) sum[k] = vfma(with.weights[n + 1], x[e][k], product[k / 2][e / 2][k % 2 * 2 + e % 2]);
       if (a.dy)
-#pragma unroll 4  // eight streams' loads at once would spill
-        for (int i = 0; i < n; ++i) {
-          float dy[L];
-          load_columns<L, Vector>(a.dy + (token[e] * n + i) * C + c, C - c, dy);
 #pragma unroll
-          for (int k = 0; k < L; ++k) sum[k] = vfma(weights[i], dy[k], sum[k]);
+        for (int i = 0; i < n; ++i) {
+          if constexpr (!kAll) with.load_dy(a, valid(token), j, i, from, count);
+#pragma unroll
+          for (int k = 0; k < L; ++k) sum[k] = vfma(with.weights[i], with.dy[i][k], sum[k]);
         }
       if (a.du) {
-        float du[L];
-        load_columns<L, Vector>(a.du + token[e] * C + c, C - c, du);
+        if constexpr (!kAll) with.du.load(a.du + valid(token) * C + from, count);
 #pragma unroll
-        for (int k = 0; k < L; ++k) sum[k] = vfma(weights[n], du[k], sum[k]);
+        for (int k = 0; k < L; ++k) sum[k] = vfma(with.weights[n], with.du[k], sum[k]);
       }
-      store_columns<L, Vector>(a.dx + (token[e] * n + j) * C + c, C - c, sum);
+      // Before the store: the compiler moves no load ahead of one.
+      if (kAll || e + kAhead < 4) load_incoming(e + kAhead < 4 ? tile : next, (e + kAhead) % 4);
+      if (kAll && e == 2)
+#pragma unroll
+        for (int term = 0; term < 3; ++term) left[term] = a.scratch.gradients_left[gradients + term * 32];
+      if (token < a.tokens && c < C) store_columns<L, Vector>(a.dx + (token * n + j) * C + c, count, sum);
     }
 
+    // dphi sums over tokens: where there is none x is zero, as r dm is, for NaN read in its place would spread.
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+#pragma unroll
+      for (uint32_t& word : x[e].words) word = token_of(tile, e) < a.tokens ? word : 0;
     uint32_t low[L][kOwn], high[L][kOwn];
 #pragma unroll
     for (int k = 0; k < L; ++k) {
       token_pair<T>(x[0][k], x[1][k], low[k]);
       token_pair<T>(x[2][k], x[3][k], high[k]);
     }
+    if constexpr (kAll) load_x_and_right(next);
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
 #pragma unroll
       for (int term = 0; term < 3; ++term) {
-        const uint4 gradient = left[(step * 3 + term) * 32];
+        const uint4 gradient =
+            kAll && step == 0 ? left[term] : a.scratch.gradients_left[gradients + (step * 3 + term) * 32];
 #pragma unroll
         for (int own = 0; own + term < 3 && own < kOwn; ++own)
 #pragma unroll
           for (int k = 0; k < L; ++k) multiply(dphi[step][k], gradient, low[k][own], high[k][own]);
       }
+    if constexpr (!kAll) load_first(next);
   }
 
   float* const partial = a.scratch.partials + int64_t{blockIdx.y} * a.rows * n * C;
