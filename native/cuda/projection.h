@@ -12,6 +12,7 @@
 #pragma once
 #include "cuda/bf16_terms.h"
 #include "cuda/mhc_merge.h"
+#include "cuda/packed.h"
 #include "cuda/ptx.h"
 #include "ops/mhc_pre.h"
 
@@ -88,7 +89,7 @@ inline constexpr int kMergeStride = n* n + n + 1;  // odd: the eight tokens of a
 // Blocks of an SM to find registers for; left to itself the compiler spills to get one more. 0: the merge takes what it
 // needs.
 template <int n, bool Merge, class T>
-inline constexpr int kProjectionBlocks = Merge                       ? 0
+inline constexpr int kProjectionBlocks = Merge                       ? (n == 2 ? 2 : 0)
                                          : n < 4                     ? 3
                                          : n < 8 || kTermsOf<T> == 1 ? 2
                                                                      : 1;
@@ -103,6 +104,8 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kProjectionBlocks<n, Me
   const int64_t C = a.channels;
   const int64_t first = int64_t{blockIdx.x} * kProjectionTokens + warp * kWarpTokens;
   const int64_t token[2] = {first + g, first + g + 8};
+  // Past the last token its row is read again: no load waits for a condition, and nobody takes those sums.
+  const int64_t row[2] = {token[0] < a.tokens ? token[0] : a.tokens - 1, token[1] < a.tokens ? token[1] : a.tokens - 1};
   const int64_t begin = int64_t{blockIdx.y} * a.chunks_per_split;
   const int64_t end = begin + a.chunks_per_split < a.chunks ? begin + a.chunks_per_split : a.chunks;
 
@@ -136,45 +139,55 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kProjectionBlocks<n, Me
     ptx::copy_async_commit();
   };
 
+  // Where there are registers, loads are on their way for a chunk (n = 8 without merge: a stage) before they are used.
+  constexpr bool kTight = Merge && n == 8;  // takes every register: what needs one more spills
+  constexpr bool kAhead = Vector && kTerms == 1 && !kTight;
+  Packed8<T> ahead[2][Merge ? n : kStage], output_ahead[2];
+  const auto load_stream = [&](int64_t chunk, int stream, int slot) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+      ahead[h][slot] = load_packed<Vector>(a.x + (row[h] * n + stream) * C, chunk * kChunkColumns + 8 * p, C);
+  };
+  const auto load_chunk = [&](int64_t chunk) {
+#pragma unroll
+    for (int j = 0; j < (Merge ? n : kStage); ++j) load_stream(chunk, j, j);
+    if constexpr (Merge)
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        output_ahead[h] = load_packed<Vector>(a.output + row[h] * C, chunk * kChunkColumns + 8 * p, C);
+  };
+
   float sum[kTiles][4] = {}, square[2] = {};
   int buffer = 0;
   if (begin < end) fetch(begin, 0, 0);
+  if (kAhead && begin < end) load_chunk(begin);
   for (int64_t chunk = begin; chunk < end; ++chunk) {
     const int64_t c = chunk * kChunkColumns + 8 * p;
     const bool inside = c < C;
-    const int count = C - c < 8 ? static_cast<int>(C - c) : 8;
-    float x[2][Merge ? n : kStage][8], f[2][8];
-    if constexpr (Merge) {
+    const int64_t next = chunk + 1 < end ? chunk + 1 : chunk;  // the last chunk again: from the cache
+    float x[2][Merge ? n : 1][8], f[2][8];
+    if constexpr (kTight) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const bool live = inside && token[h] < a.tokens;
 #pragma unroll
-        for (int j = 0; j < n; ++j)
-          if (live)
-            load_some<Vector>(a.x + (token[h] * n + j) * C + c, count, x[h][j]);
-          else
-#pragma unroll
-            for (int k = 0; k < 8; ++k) x[h][j][k] = 0.0f;
-        if (live)
-          load_some<Vector>(a.output + token[h] * C + c, count, f[h]);
-        else
-#pragma unroll
-          for (int k = 0; k < 8; ++k) f[h][k] = 0.0f;
+        for (int j = 0; j < n; ++j) load_inside<Vector>(a.x + (row[h] * n + j) * C, c, C, x[h][j]);
+        load_inside<Vector>(a.output + row[h] * C, c, C, f[h]);
       }
+    } else if constexpr (Merge) {
+      if constexpr (!kAhead) load_chunk(chunk);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+#pragma unroll
+        for (int j = 0; j < n; ++j) unpack8(or_zero(inside, ahead[h][j]), x[h][j]);
+        unpack8(or_zero(inside, output_ahead[h]), f[h]);
+      }
+      if constexpr (kAhead) load_chunk(next);
     }
 #pragma unroll 1  // four times the code for n = 8 would not fit in an SM's instruction cache
     for (int stage = 0; stage < n / kStage; ++stage) {
-      if constexpr (!Merge) {
+      if constexpr (!Merge && !kAhead)
 #pragma unroll
-        for (int h = 0; h < 2; ++h)
-#pragma unroll
-          for (int s = 0; s < kStage; ++s)
-            if (inside && token[h] < a.tokens)
-              load_some<Vector>(a.x + (token[h] * n + stage * kStage + s) * C + c, count, x[h][s]);
-            else
-#pragma unroll
-              for (int k = 0; k < 8; ++k) x[h][s][k] = 0.0f;
-      }
+        for (int s = 0; s < kStage; ++s) load_stream(chunk, stage * kStage + s, s);
       ptx::copy_async_wait<0>();
       __syncthreads();  // this stage has arrived, and no warp reads the other buffer any more
       const bool last_stage = stage + 1 == n / kStage;
@@ -182,49 +195,56 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kProjectionBlocks<n, Me
       const uint2* const phi = shared + buffer * kStageWords + lane;
 #pragma unroll
       for (int s = 0; s < kStage; ++s) {
+        const int i = stage * kStage + s;
         uint32_t left[kTerms][2][4];  // [term][k step]: mma's left operand
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           float v[8];
+          Packed8<T> packed;  // what is in memory: rounded once
           if constexpr (Merge) {
-            const int i = stage * kStage + s;
             if constexpr (kMergeInRegisters<n>) {
               merge_stream<n>(i, x[h], f[h], merge[h], merge[h] + n, v);
             } else {
               const float* coefficients = merge_shared + (warp * kWarpTokens + g + 8 * h) * kMergeStride<n>;
               merge_stream<n>(i, x[h], f[h], coefficients, coefficients + n, v);
             }
-            if (inside && token[h] < a.tokens) store_some<Vector>(a.y + (token[h] * n + i) * C + c, count, v);
+            pack8(v, packed);
+            store_packed<Vector>(token[h] < a.tokens, a.y + (token[h] * n + i) * C, c, C, packed);
           } else {
-#pragma unroll
-            for (int k = 0; k < 8; ++k) v[k] = x[h][s][k];
+            packed = or_zero(inside, ahead[h][s]);
           }
+          unpack8(packed, v);
 #pragma unroll
           for (int k = 0; k < 8; k += 2) {
             uint32_t terms[kTerms];
-            split_pair(v[k], v[k + 1], terms);
-            if constexpr (kTerms == 1) {  // what is stored, not what was computed
-              v[k] = low_half(terms[0]);
-              v[k + 1] = high_half(terms[0]);
-            }
+            if constexpr (kTerms == 1)
+              terms[0] = packed.words[k / 2];
+            else
+              split_pair(v[k], v[k + 1], terms);
 #pragma unroll
             for (int term = 0; term < kTerms; ++term) left[term][k / 4][h + k % 4] = terms[term];
           }
 #pragma unroll
           for (int k = 0; k < 8; ++k) square[h] = vfma(v[k], v[k], square[h]);
         }
+        if constexpr (!Merge && kAhead) load_stream(last_stage ? next : chunk, last_stage ? s : i + kStage, s);
 #pragma unroll
         for (int step = 0; step < 2; ++step)
 #pragma unroll
           for (int term = 0; term < 3; ++term) {
-            if (term >= a.terms) break;
+            if (kTight && term >= a.terms) break;
 #pragma unroll
             for (int tile = 0; tile < kTiles; ++tile) {
               const uint2 pair = phi[((((s * 2) + step) * 3 + term) * kTiles + tile) * 32];
               const uint32_t right[2] = {pair.x, pair.y};
 #pragma unroll
               for (int own = 0; own < kTerms; ++own)
-                if (own + term < 3) ptx::mma_bf16(sum[tile], left[own][step], right);
+                if (own + term < 3) {
+                  if (kTight || term < 2)
+                    ptx::mma_bf16(sum[tile], left[own][step], right);
+                  else
+                    ptx::mma_bf16_if(a.terms == 3, sum[tile], left[own][step], right);
+                }
             }
           }
       }
@@ -238,11 +258,11 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kProjectionBlocks<n, Me
     square[h] += __shfl_xor_sync(0xffffffffu, square[h], 1);
     square[h] += __shfl_xor_sync(0xffffffffu, square[h], 2);
     if (token[h] >= a.tokens) continue;
-    const int64_t row = int64_t{blockIdx.y} * a.tokens + token[h];
-    if (p == 0) a.partials.squares[row] = square[h];
+    const int64_t target = int64_t{blockIdx.y} * a.tokens + token[h];
+    if (p == 0) a.partials.squares[target] = square[h];
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile)
-      *reinterpret_cast<float2*>(a.partials.q + row * kTiles * 8 + tile * 8 + 2 * p) =
+      *reinterpret_cast<float2*>(a.partials.q + target * kTiles * 8 + tile * 8 + 2 * p) =
           make_float2(sum[tile][2 * h], sum[tile][2 * h + 1]);
   }
 }
