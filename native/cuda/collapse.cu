@@ -11,8 +11,15 @@ constexpr int kTokens = 8;
 constexpr int kThreads = 256;
 
 // Blocks of an SM to find registers for; left to itself the compiler spills to get one more.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kBlocksOfFour = 3;  // with four, sm_80 spills
+#else
+constexpr int kBlocksOfFour = 4;
+#endif
 template <int n>
-inline constexpr int kBlocks = n < 8 ? 4 : 2;
+inline constexpr int kBlocks = n < 4   ? 4
+                               : n < 8 ? kBlocksOfFour
+                                       : 2;
 
 // The branch input of the block's tokens, for its columns.
 template <int n, bool Vector, class T>

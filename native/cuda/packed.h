@@ -1,5 +1,5 @@
-// Eight consecutive elements of a stream as they lie in memory. A load can be on its way while it is nobody's operand yet,
-// and pairs of bfloat16 are mma's operands as they are.
+// Eight consecutive elements of a stream as they lie in memory. A load can be on its way while it is nobody's operand
+// yet, and pairs of bfloat16 are mma's operands as they are.
 #pragma once
 #include "cuda/math.h"
 
@@ -70,8 +70,8 @@ __device__ __forceinline__ void store_packed(bool wanted, T* row, int64_t c, int
     uint4* target = reinterpret_cast<uint4*>(row + c);
 #pragma unroll
     for (int k = 0; k < static_cast<int>(sizeof(T)) / 2; ++k)
-      ptx::store16_if(wanted && c < C, target + k, packed.words[4 * k], packed.words[4 * k + 1], packed.words[4 * k + 2],
-                   packed.words[4 * k + 3]);
+      ptx::store16_if(wanted && c < C, target + k, packed.words[4 * k], packed.words[4 * k + 1],
+                      packed.words[4 * k + 2], packed.words[4 * k + 3]);
   } else {
     float v[8];
     unpack8(packed, v);
