@@ -163,7 +163,7 @@ FinishScratch::FinishScratch(const FinishShape& shape, void* scratch) {
   char* at = static_cast<char*>(scratch);
   const auto take = [&](int64_t bytes) {
     char* const start = at;
-    at += bytes;
+    at += (bytes + 15) / 16 * 16;  // the sizes' slack of 64 bytes covers it
     return start;
   };
   phi = reinterpret_cast<uint4*>(take(shape.phi_bytes()));

@@ -283,9 +283,19 @@ __global__ void __launch_bounds__(256) finish_kernel(const FinishArgs<T> a) {
         const int row = step * 16 + g + 8 * half;
         const int64_t column = job / n * 8 * L + L * (2 * p + side);
         if (row >= a.rows) continue;
+        float* const target = partial + (int64_t{row} * n + j) * C + column;
+        const int r = 2 * half + side;
+        if constexpr (Vector) {
 #pragma unroll
-        for (int k = 0; k < L; ++k)
-          if (column + k < C) partial[(int64_t{row} * n + j) * C + column + k] = dphi[step][k][2 * half + side];
+          for (int k = 0; k < L; k += 4)
+            if (column < C)
+              *reinterpret_cast<float4*>(target + k) =
+                  make_float4(dphi[step][k][r], dphi[step][k + 1][r], dphi[step][k + 2][r], dphi[step][k + 3][r]);
+        } else {
+#pragma unroll
+          for (int k = 0; k < L; ++k)
+            if (column + k < C) target[k] = dphi[step][k][r];
+        }
       }
 }
 
