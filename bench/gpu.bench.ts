@@ -24,7 +24,7 @@ export interface GpuSizes {
   largestCopy: number;
 }
 
-/** No L2 reaches a gigabyte, and writing one takes as long as queueing a whole connection does. */
+/** No L2 reaches a gigabyte; while it is written, the sample's launches are queued. */
 export const fullSizes: GpuSizes = {
   tokens: [1, 40, 512, 4096, 8192, 32768],
   channels: [1280, 2560, 4096, 7168],

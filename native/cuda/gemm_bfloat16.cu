@@ -143,16 +143,11 @@ __global__ void __launch_bounds__(kThreads<Tile>) gemm_bfloat16_kernel(const Gem
   }
 }
 
-// Rows of `inner` elements, matrices `stride` apart, all beginning at 16-byte boundaries.
-bool vector_rows(const void* data, int64_t inner, int64_t stride) {
-  return aligned16(data) && inner % 8 == 0 && stride % 8 == 0;
-}
-
 }  // namespace
 
 void bfloat16_gemm(const Gemm& g) {
-  const bool vector_a = vector_rows(g.a, g.transpose_a ? g.m : g.k, g.a_stride);
-  const bool vector_b = vector_rows(g.b, g.transpose_b ? g.k : g.n, g.b_stride);
+  const bool vector_a = vector_rows<8>(g.a, g.transpose_a ? g.m : g.k, g.a_stride);
+  const bool vector_b = vector_rows<8>(g.b, g.transpose_b ? g.k : g.n, g.b_stride);
   with_bool(g.transpose_a, [&](auto transpose_a) {
     with_bool(g.transpose_b, [&](auto transpose_b) {
       with_bool(wants_large_tiles(g), [&](auto large) {

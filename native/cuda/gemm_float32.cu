@@ -130,15 +130,11 @@ __global__ void __launch_bounds__(kThreads, 2) gemm_float32_kernel(const Gemm g,
   }
 }
 
-bool vector_rows(const void* data, int64_t inner, int64_t stride) {
-  return aligned16(data) && inner % 4 == 0 && stride % 4 == 0;
-}
-
 }  // namespace
 
 void float32_gemm(const Gemm& g) {
-  const bool vector_a = vector_rows(g.a, g.transpose_a ? g.m : g.k, g.a_stride);
-  const bool vector_b = vector_rows(g.b, g.transpose_b ? g.k : g.n, g.b_stride);
+  const bool vector_a = vector_rows<4>(g.a, g.transpose_a ? g.m : g.k, g.a_stride);
+  const bool vector_b = vector_rows<4>(g.b, g.transpose_b ? g.k : g.n, g.b_stride);
   with_float_type(g.a_type, [&](auto* a) {
     with_float_type(g.b_type, [&](auto* b) {
       using A = std::remove_pointer_t<decltype(a)>;

@@ -68,4 +68,10 @@ __device__ __forceinline__ void store_pair(const Gemm& g, int64_t matrix, int64_
   }
 }
 
+// Rows of `inner` elements, matrices `stride` apart, all beginning at whole vectors.
+template <int width>
+bool vector_rows(const void* data, int64_t inner, int64_t stride) {
+  return aligned16(data) && inner % width == 0 && stride % width == 0;
+}
+
 }  // namespace birkhoff::cuda

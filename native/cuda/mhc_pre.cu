@@ -6,20 +6,7 @@ namespace birkhoff::cuda {
 
 void mhc_pre_forward(const MhcPreForwardArgs& args) {
   if (args.tokens == 0) return;
-  CollapseArgs second{.x = args.x.data,
-                      .alpha = args.alpha.f32(),
-                      .bias = args.bias.f32(),
-                      .input = args.input.data,
-                      .pre = args.pre.f32(),
-                      .post = args.post.f32(),
-                      .res = args.res.f32(),
-                      .q = args.q.f32(),
-                      .r = args.r.f32(),
-                      .partials = {},
-                      .tokens = args.tokens,
-                      .channels = args.channels,
-                      .splits = ProjectionShape{args.tokens, args.n, args.channels}.splits(),
-                      .options = args.options};
+  CollapseArgs second = collapse_args(args, args.x, args.post, args.res);
   with_streams(args.n, [&](auto n) {
     with_float_type(args.x.dtype, [&](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;

@@ -8,20 +8,7 @@ namespace birkhoff::cuda {
 
 void seam_forward(const SeamForwardArgs& args) {
   if (args.tokens == 0) return;
-  CollapseArgs second{.x = args.y.data,
-                      .alpha = args.alpha.f32(),
-                      .bias = args.bias.f32(),
-                      .input = args.input.data,
-                      .pre = args.pre.f32(),
-                      .post = args.post_next.f32(),
-                      .res = args.res_next.f32(),
-                      .q = args.q.f32(),
-                      .r = args.r.f32(),
-                      .partials = {},
-                      .tokens = args.tokens,
-                      .channels = args.channels,
-                      .splits = ProjectionShape{args.tokens, args.n, args.channels}.splits(),
-                      .options = args.options};
+  CollapseArgs second = collapse_args(args, args.y, args.post_next, args.res_next);
   with_streams(args.n, [&](auto n) {
     with_float_type(args.x.dtype, [&](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;

@@ -1,14 +1,7 @@
 import { Tensor } from "../../lib/index.ts";
 import { native } from "../../lib/native.ts";
 import { stepFactors } from "../../lib/optim/adamw.ts";
-
-export interface AdamWSettings {
-  lr: number;
-  beta1: number;
-  beta2: number;
-  eps: number;
-  weightDecay: number;
-}
+import type { AdamWSettings } from "./oracle_matrix.ts";
 
 /** The kernel's update of one tensor at one step, from the settings that the optimizer's users give. */
 export function adamwStep(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, settings: AdamWSettings, step: number) {
