@@ -21,6 +21,8 @@ type Optional = Handle | null;
 export interface Emulator {
   /** @param order 0 forward, 1 reverse, 2 random by seed   @param lazy streams run late and out of order */
   configure(order: number, seed: number, lazy: boolean, strict: boolean): void;
+  /** Whether mma rounds as a GPU's tensor cores do (the default), or to the nearest float32. */
+  truncateMma(truncate: boolean): void;
   /** The countdown-th call of the CUDA runtime from now on fails; below 0: none does. */
   failCall(countdown: number): void;
   calls(): number;

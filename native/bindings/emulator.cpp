@@ -22,6 +22,11 @@ void define_emulator(Napi::Env env, Napi::Object exports) {
       return info.Env().Undefined();
     });
   });
+  // Whether mma rounds as tensor cores do, or to the nearest float32.
+  add("truncateMma", [](const Napi::CallbackInfo& info) -> Napi::Value {
+    emulator->truncate_mma(info[0].ToBoolean());
+    return info.Env().Undefined();
+  });
   // The countdown-th call of the CUDA runtime from now on fails; below 0: none.
   add("failCall", [](const Napi::CallbackInfo& info) -> Napi::Value {
     return guarded(info.Env(), [&]() -> Napi::Value {

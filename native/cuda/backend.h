@@ -17,6 +17,7 @@ std::string gemm_name();
 // Controls of an executor build (test/cuda-emu); null in a real one.
 struct Emulator {
   void (*configure)(int order, uint64_t seed, bool lazy, bool strict);
+  void (*truncate_mma)(bool truncate);
   void (*fail_call)(int64_t countdown);
   int64_t (*calls)();
   int64_t (*live_allocations)();

@@ -64,13 +64,13 @@ __global__ void __launch_bounds__(kThreads, 2) coefficient_kernel(const Coeffici
       for (int k = 0; k < N; ++k) m[k] = r * a.q[t * N + k];
       coefficients.compute(m, a.alpha, a.bias, a.options, sums);
     }
-    float* const weights = a.scratch.weights + t * n * (n + 2);
+    float weights[n][kFinishWeights<n>] = {};
 #pragma unroll
     for (int j = 0; j < n; ++j) {
       if constexpr (!Head)
 #pragma unroll
-        for (int i = 0; i < n; ++i) weights[j * (n + 2) + i] = coefficients.res[i * n + j];
-      weights[j * (n + 2) + n] = coefficients.pre[j] + pre_shift(a.options);
+        for (int i = 0; i < n; ++i) weights[j][i] = coefficients.res[i * n + j];
+      weights[j][n] = coefficients.pre[j] + pre_shift(a.options);
     }
 
     float dpre[n], dpost[n], dres[n * n], gradient[N];
@@ -97,7 +97,13 @@ __global__ void __launch_bounds__(kThreads, 2) coefficient_kernel(const Coeffici
     for (int k = N; k < kPadded; ++k) a.scratch.row_gradients[t * kPadded + k] = 0.0f;
     const float norm_term = -(r * r / static_cast<float>(n * a.channels)) * dot;
 #pragma unroll
-    for (int j = 0; j < n; ++j) weights[j * (n + 2) + n + 1] = norm_term;
+    for (int j = 0; j < n; ++j) {
+      weights[j][n + 1] = norm_term;
+      float* const target = a.scratch.weights + (t * n + j) * kFinishWeights<n>;
+#pragma unroll
+      for (int k = 0; k < kFinishWeights<n>; k += 4)
+        store4(target + k, weights[j][k], weights[j][k + 1], weights[j][k + 2], weights[j][k + 3]);
+    }
   }
 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;

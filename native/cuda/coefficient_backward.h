@@ -6,13 +6,16 @@
 
 namespace birkhoff::cuda {
 
+template <int n>
+inline constexpr int kFinishWeights = static_cast<int>(finish_weights(n));
+
 // Scratch memory of the backward; sizes in FinishShape.
 struct FinishScratch {
   uint4* phi;              // [column group][stream][column pair][row step][term][lane]: left operand of dx
   uint4* gradients_left;   // [token tile][row step][term][lane]: r dm, left operand of dphi
   uint4* gradients_right;  // the same: right operand of dx, for the tile's two halves
   double* sums;            // [token blocks][rows + 3]: dbias, then dalpha
-  float* weights;          // [T][stream j][n + 2]: res_ij of all i, pre_j, -(r^2 / K) <dm, m>
+  float* weights;          // [T][stream j][kFinishWeights]: res_ij of all i, pre_j, -(r^2 / K) <dm, m>
   float* row_gradients;    // [T][16 row steps]: r dm
   float* grad_pre;         // [T][n]: <du, x_i>
   float* partials;         // [parts][rows][n C]: of dphi

@@ -5,6 +5,7 @@
 #ifdef BIRKHOFF_CUDA_EMULATED
 extern "C" {
 void cuda_emu_config(int order, uint64_t seed, int lazy_streams, int strict);
+void cuda_emu_truncate_mma(int truncate);
 void cuda_emu_fail_call(int64_t countdown);
 int64_t cuda_emu_calls();
 int64_t cuda_emu_live_allocations();
@@ -20,6 +21,7 @@ const Emulator* emulator() {
 #ifdef BIRKHOFF_CUDA_EMULATED
   static constexpr Emulator functions = {
       [](int order, uint64_t seed, bool lazy, bool strict) { cuda_emu_config(order, seed, lazy, strict); },
+      [](bool truncate) { cuda_emu_truncate_mma(truncate); },
       cuda_emu_fail_call,
       cuda_emu_calls,
       cuda_emu_live_allocations,

@@ -1,5 +1,6 @@
 // c = op(a) op(b) of bfloat16 operands on tensor cores: tiles of c per block, slices of k through shared memory by
-// cp.async, three in flight. Every element sums its products in the same order whatever the extents and the tile are.
+// cp.async, three in flight. Every element sums its products in the same order whatever the extents and the tile are:
+// 128 of them at a time from zero, since tensor cores cut off what they add to a long sum, and these sums in float32.
 #include "cuda/gemm_tile.h"
 #include "cuda/ptx.h"
 
@@ -8,6 +9,7 @@ namespace {
 
 constexpr int kSlice = 32;
 constexpr int kStages = 3;
+constexpr int kJoinedSlices = 128 / kSlice;
 constexpr int kPad = 8;  // 16 bytes: the eight rows that ldmatrix reads at a time lie in different banks
 
 // Which memory an operand's tile has: `Outer` rows of `Inner` neighbouring elements, as in global memory.
@@ -97,6 +99,16 @@ __device__ __forceinline__ void multiply(float (&sums)[Rows][Columns][4], const 
   }
 }
 
+template <int Rows, int Columns>
+__device__ __forceinline__ void join(float (&sums)[Rows][Columns][4], float (&part)[Rows][Columns][4]) {
+#pragma unroll
+  for (int i = 0; i < Rows; ++i)
+#pragma unroll
+    for (int j = 0; j < Columns; ++j)
+#pragma unroll
+      for (int r = 0; r < 4; ++r) sums[i][j][r] += part[i][j][r], part[i][j][r] = 0.0f;
+}
+
 template <bool TransposeA, bool TransposeB, int Tile>
 __global__ void __launch_bounds__(kThreads<Tile>) gemm_bfloat16_kernel(const Gemm g, bool vector_a, bool vector_b) {
   using S = Shared<TransposeA, TransposeB, Tile>;
@@ -122,14 +134,15 @@ __global__ void __launch_bounds__(kThreads<Tile>) gemm_bfloat16_kernel(const Gem
       }
       ptx::copy_async_commit();
     };
-    float sums[rows][columns][4] = {};
+    float sums[rows][columns][4] = {}, part[rows][columns][4] = {};
     for (int s = 0; s < kStages - 1; ++s) fetch_slice(s);
     for (int64_t step = 0; step < steps; ++step) {
       ptx::copy_async_wait<kStages - 2>();
       __syncthreads();  // the slice is there for all, and all are done with the one before it
       fetch_slice(step + kStages - 1);
       const bfloat16* stage = shared + step % kStages * S::stage;
-      multiply<TransposeA, TransposeB, Tile>(sums, stage, stage + S::A::elements, warp_row, warp_column);
+      multiply<TransposeA, TransposeB, Tile>(part, stage, stage + S::A::elements, warp_row, warp_column);
+      if (step % kJoinedSlices == kJoinedSlices - 1 || step + 1 == steps) join(sums, part);
     }
     __syncthreads();  // before the next matrix overwrites what a slower warp still reads
 #pragma unroll

@@ -102,13 +102,19 @@ __device__ __forceinline__ void load8(const bfloat16* p, float (&v)[8]) {
   v[0] = low_half(a.x), v[1] = high_half(a.x), v[2] = low_half(a.y), v[3] = high_half(a.y);
   v[4] = low_half(a.z), v[5] = high_half(a.z), v[6] = low_half(a.w), v[7] = high_half(a.w);
 }
+// Floats or bfloat16 at a boundary of 4 or 8 elements, in instructions that the compiler cannot split.
+__device__ __forceinline__ void store4(float* p, float x, float y, float z, float w) {
+  ptx::store16(p, __float_as_uint(x), __float_as_uint(y), __float_as_uint(z), __float_as_uint(w));
+}
+__device__ __forceinline__ void store4(bfloat16* p, float x, float y, float z, float w) {
+  ptx::store8(p, pack_pair(x, y), pack_pair(z, w));
+}
 __device__ __forceinline__ void store8(float* p, const float (&v)[8]) {
-  *reinterpret_cast<float4*>(p) = make_float4(v[0], v[1], v[2], v[3]);
-  *reinterpret_cast<float4*>(p + 4) = make_float4(v[4], v[5], v[6], v[7]);
+  store4(p, v[0], v[1], v[2], v[3]);
+  store4(p + 4, v[4], v[5], v[6], v[7]);
 }
 __device__ __forceinline__ void store8(bfloat16* p, const float (&v)[8]) {
-  *reinterpret_cast<uint4*>(p) =
-      make_uint4(pack_pair(v[0], v[1]), pack_pair(v[2], v[3]), pack_pair(v[4], v[5]), pack_pair(v[6], v[7]));
+  ptx::store16(p, pack_pair(v[0], v[1]), pack_pair(v[2], v[3]), pack_pair(v[4], v[5]), pack_pair(v[6], v[7]));
 }
 
 // The same for any alignment, and for the first `count` of the eight; the others are zero, or not written.

@@ -10,8 +10,14 @@ namespace birkhoff::cuda::ptx {
 inline void copy_async16(void* shared, const void* global, CUDA_EMU_SITE) {
   cuda_emu::cp_async_push(shared, global, 16, 16, cuda_emu_site);
 }
-inline void store16_if(bool wanted, uint4* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
-  if (wanted) *target = make_uint4(x, y, z, w);
+inline void store16_if(bool wanted, void* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  if (wanted) *static_cast<uint4*>(target) = make_uint4(x, y, z, w);
+}
+inline void store16(void* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  *static_cast<uint4*>(target) = make_uint4(x, y, z, w);
+}
+inline void store8(void* target, uint32_t x, uint32_t y) {
+  *static_cast<uint2*>(target) = make_uint2(x, y);
 }
 inline void copy_async_commit() {
   cuda_emu::cp_async_commit();
@@ -22,9 +28,6 @@ inline void copy_async_wait(CUDA_EMU_SITE) {
 }
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CUDA_EMU_SITE) {
   cuda_emu::mma_m16n8k16_bf16(d, a, b, d, cuda_emu_site);
-}
-inline void mma_bf16_if(bool wanted, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CUDA_EMU_SITE) {
-  if (wanted) cuda_emu::mma_m16n8k16_bf16(d, a, b, d, cuda_emu_site);
 }
 template <bool Transposed>
 inline void load_matrices(uint32_t (&d)[4], const void* row, CUDA_EMU_SITE) {
@@ -42,11 +45,18 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
 __device__ __forceinline__ void copy_async16(void* shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
 }
-// 16 bytes to global memory at once, where `wanted`; the compiler splits the assignment of a uint4 into four in places.
-__device__ __forceinline__ void store16_if(bool wanted, uint4* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+// 16 or 8 bytes to global memory in one instruction: the compiler splits the assignment of a uint4 or float4 into four
+// in places, and each of the four touches every sector of the line.
+__device__ __forceinline__ void store16_if(bool wanted, void* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.s32 p, %5, 0;\n@p st.global.v4.b32 [%0], {%1,%2,%3,%4};\n}" ::"l"(target),
                "r"(x), "r"(y), "r"(z), "r"(w), "r"(static_cast<int>(wanted))
                : "memory");
+}
+__device__ __forceinline__ void store16(void* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(target), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
+}
+__device__ __forceinline__ void store8(void* target, uint32_t x, uint32_t y) {
+  asm volatile("st.global.v2.b32 [%0], {%1,%2};" ::"l"(target), "r"(x), "r"(y) : "memory");
 }
 __device__ __forceinline__ void copy_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -81,16 +91,6 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-// The same where `wanted`, which is one for the warp: a predicate, since a branch would end the run of instructions
-// that the compiler may order.
-__device__ __forceinline__ void mma_bf16_if(bool wanted, float (&d)[4], const uint32_t (&a)[4],
-                                            const uint32_t (&b)[2]) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.s32 p, %10, 0;\n"
-      "@p mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(static_cast<int>(wanted)));
 }
 // Four 8 x 8 matrices of 16-bit elements from shared memory. Lane 8 j + r gives the address of row r of matrix j, and
 // with g and q as above receives of matrix j the pair (g, 2q..), or where transposed (2q.., g).

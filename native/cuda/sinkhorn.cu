@@ -29,8 +29,7 @@ __device__ __forceinline__ void store_matrix(float* target, const float (&m)[Siz
   if constexpr (Size % 4 == 0)
     if (vector) {
 #pragma unroll
-      for (int k = 0; k < Size; k += 4)
-        *reinterpret_cast<float4*>(target + k) = make_float4(m[k], m[k + 1], m[k + 2], m[k + 3]);
+      for (int k = 0; k < Size; k += 4) store4(target + k, m[k], m[k + 1], m[k + 2], m[k + 3]);
       return;
     }
 #pragma unroll

@@ -41,18 +41,27 @@ struct CoefficientOptions {
   }
 };
 
-// The sizes of the projection on a GPU: phi as three bfloat16 terms, padded to chunks of 32 columns and tiles of 8
-// rows, and the partial sums of ordered ranges of columns. Nothing but the scratch's size depends on the number of
-// tokens.
+// The sizes of the projection on a GPU: phi as three bfloat16 terms, padded to chunks of channels and tiles of 8 rows,
+// and the partial sums of ordered ranges of columns. Nothing but the scratch's size depends on the number of tokens.
 struct ProjectionShape {
   int64_t tokens, n, channels;
-  int64_t chunks() const { return (channels + 31) / 32; }
+  // The tensor cores sum 128 of the nC columns at a time: of four streams 32 channels, of fewer streams more.
+  int64_t chunk_channels() const { return n < 4 ? 128 / n : 32; }
+  int64_t chunks() const { return (channels + chunk_channels() - 1) / chunk_channels(); }
   int64_t splits() const { return channels <= 512 ? 1 : channels > 16 * 512 ? 16 : (channels + 511) / 512; }
   int64_t chunks_per_split() const { return (chunks() + splits() - 1) / splits(); }
   int64_t row_tiles() const { return (n * n + 2 * n + 7) / 8; }
-  int64_t packed_bytes() const { return checked_product({chunks(), n, 2 * 3, row_tiles(), 256}); }
+  int64_t packed_bytes() const {
+    return checked_product({chunks(), n * chunk_channels() / 32, 2 * 3, row_tiles(), 256});
+  }
   int64_t scratch_bytes() const { return packed_bytes() + checked_product({4, splits(), tokens, row_tiles() * 8 + 1}); }
 };
+
+// The factors of what one stream of a token adds up to dx: res_ij of all i, pre_j, that of x_j, and zeros up to whole
+// 16 bytes.
+constexpr int64_t finish_weights(int64_t n) {
+  return (n + 2 + 3) / 4 * 4;
+}
 
 // The sizes of the backward on a GPU, where everything is cut into tiles of tensor cores: 16 tokens, 16 rows of phi,
 // groups of columns. The parts' sums of dphi are added in order.
@@ -70,7 +79,7 @@ struct FinishShape {
   int64_t phi_bytes() const { return checked_product({column_groups(), n, lane_columns() / 2, row_steps(), 3 * 512}); }
   int64_t gradient_bytes() const { return checked_product({token_tiles(), row_steps(), 3 * 512}); }  // twice
   int64_t sum_bytes() const { return checked_product({token_tiles(), rows() + 3, 8}); }
-  int64_t weight_bytes() const { return checked_product({tokens, n, n + 2, 4}); }
+  int64_t weight_bytes() const { return checked_product({tokens, n, finish_weights(n), 4}); }
   int64_t row_gradient_bytes() const { return checked_product({tokens, row_steps(), 64}); }
   int64_t grad_pre_bytes() const { return checked_product({tokens, n, 4}); }
   int64_t partial_bytes() const { return checked_product({parts(), rows(), n, channels, 4}); }

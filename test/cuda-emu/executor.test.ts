@@ -54,6 +54,8 @@ const broken: Record<string, Kind> = {
   static_and_dynamic_shared: "other",
   trap: "other",
 };
+// No report tells of these: their results are wrong where mma rounds as tensor cores do, and right where it does not.
+const cutOff = ["one_sum_of_all_columns", "low_terms_last", "window_in_the_accumulator"];
 const cudaErrorInvalidConfiguration = 9;
 
 const schedules = [
@@ -89,7 +91,10 @@ function run(group: string, schedule: (typeof schedules)[number]) {
 describe.each(schedules)("schedule $name", (schedule) => {
   test("broken kernels are caught, correct ones pass", () => {
     const results: KernelResult[] = run("broken", schedule);
-    expect(results.map(({ name }) => name).sort()).toEqual([...correct, ...Object.keys(broken), "empty_grid"].sort());
+    const sums = cutOff.flatMap((name) => [`${name}, nearest`, `${name}, truncate`]);
+    expect(results.map(({ name }) => name).sort()).toEqual(
+      [...correct, ...Object.keys(broken), ...sums, "empty_grid"].sort(),
+    );
     for (const result of results) {
       const kind = broken[result.name];
       if (kind) {
@@ -99,13 +104,14 @@ describe.each(schedules)("schedule $name", (schedule) => {
       } else if (result.name === "empty_grid") {
         expect(result).toMatchObject({ error: cudaErrorInvalidConfiguration, kinds: [] });
       } else {
-        expect(result, result.name).toMatchObject({ error: 0, kinds: [], right: true, report: "" });
+        const right = !result.name.endsWith(", truncate");
+        expect(result, result.name).toMatchObject({ error: 0, kinds: [], right, report: "" });
       }
     }
   });
 
   test.each([
-    ["fragments", 4],
+    ["fragments", 15],
     ["streams", 30],
     ["faults", 60],
   ])("%s", (group, atLeast) => {

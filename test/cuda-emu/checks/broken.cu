@@ -239,6 +239,55 @@ __global__ void trap(float* out, const float*, int) {
   out[threadIdx.x] = 1;
 }
 
+// ---- sums that tensor cores cut off: each gives 1 where the result is as exact as float32 steps to the nearest make
+// it
+
+__device__ float between(float low, uint32_t step) {  // low .. 2 low at random, a bfloat16
+  step ^= step >> 16, step *= 0x7feb352d, step ^= step >> 15, step *= 0x846ca68b, step ^= step >> 16;
+  return low * (1 + static_cast<float>(step >> 25) / 128);
+}
+// d += sign size sum_k a_k b_k, the same in every element; a and b by `step`, the odd products a sixteenth of the even.
+__device__ void add_products(float (&d)[4], float size, uint32_t step, double& exact) {
+  const auto left = [&](int k) { return between(size, 64 * step + k); };
+  const auto right = [&](int k) { return between(k % 2 ? 1.0f / 16 : 1.0f, 64 * step + 32 + k); };
+  const auto pair = [](float low, float high) {
+    return __float_as_uint(low) >> 16 | (__float_as_uint(high) & 0xffff0000u);
+  };
+  const int q = threadIdx.x % 4;
+  uint32_t a[4], b[2];
+  for (int r = 0; r < 4; ++r) a[r] = pair(left(2 * q + 8 * (r / 2)), left(2 * q + 8 * (r / 2) + 1));
+  for (int r = 0; r < 2; ++r) b[r] = pair(right(2 * q + 8 * r), right(2 * q + 8 * r + 1));
+  cuda_emu::mma_m16n8k16_bf16(d, a, b, d, {__FILE__, __LINE__});
+  for (int k = 0; k < 16; ++k) exact += double{left(k)} * right(k);
+}
+// A random walk of roundings, 16 to an instruction.
+__device__ void judge(float* out, const float (&d)[4], double exact, int instructions) {
+  const double bound = sqrt(16.0 * instructions) * exact / (1 << 24);
+  for (int r = 0; r < 4; ++r) out[threadIdx.x * 4 + r] = fabs(d[r] - exact) <= bound ? 1.0f : 0.0f;
+}
+__global__ void one_sum_of_all_columns(float* out, const float*, int) {
+  float d[4] = {};
+  double exact = 0;
+  for (int i = 0; i < 512; ++i) add_products(d, 1, i, exact);
+  judge(out, d, exact, 512);
+}
+__global__ void low_terms_last(float* out, const float*, int) {
+  float d[4] = {};
+  double exact = 0;
+  for (const float term : {1.0f, 1.0f / 32})
+    for (int i = 0; i < 256; ++i) add_products(d, term, i, exact);
+  judge(out, d, exact, 512);
+}
+__global__ void window_in_the_accumulator(float* out, const float*, int) {  // what comes in, less what leaves
+  float d[4] = {};
+  double exact = 0;
+  for (int i = 0; i < 512; ++i) {
+    add_products(d, 1, i, exact);
+    if (i >= 32) add_products(d, -1, i - 32, exact);
+  }
+  judge(out, d, exact, 1024);
+}
+
 const char* const kKinds[] = {"race", "bounds", "uninitialised", "divergence", "misaligned", "other"};
 
 void finish(const char* name, int error, bool right) {
@@ -285,6 +334,15 @@ void run_broken_kernels() {
     int error = launch(struct_parameters, 1, 4, 0, nullptr, Parameters{out.data, in.data, 1});
     if (!error) error = cudaDeviceSynchronize();
     finish("struct_parameters", error, out.values() == std::vector<float>{2, 4, 6, 8});
+  }
+
+  for (const int truncate : {0, 1}) {
+    cuda_emu_truncate_mma(truncate);
+    const std::string mode = truncate ? ", truncate" : ", nearest";
+    const auto one = [](size_t) { return 1.0f; };
+    run(("one_sum_of_all_columns" + mode).c_str(), one_sum_of_all_columns, 1, 32, 0, 128, 1, one);
+    run(("low_terms_last" + mode).c_str(), low_terms_last, 1, 32, 0, 128, 1, one);
+    run(("window_in_the_accumulator" + mode).c_str(), window_in_the_accumulator, 1, 32, 0, 128, 1, one);
   }
 
   run("missing_sync", missing_sync, 2, kThreads, 256);

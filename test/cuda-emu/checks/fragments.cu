@@ -1,4 +1,5 @@
 // mma.sync and ldmatrix against fragments filled by hand, element by element, as the PTX ISA lays them out.
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 
@@ -49,7 +50,57 @@ float sample(uint32_t& state) {
   return (state >> 31 ? -magnitude : magnitude) * (exponent < 0 ? 1.0f / (1 << -exponent) : 1 << exponent);
 }
 
-void check_mma() {
+// How a hand-made sum is added: to the nearest float32 step by step, or aligned and cut off.
+float nearest(const float (&a)[kK], const float (&b)[kK], float c) {
+  for (int k = 0; k < kK; ++k) c = c + a[k] * b[k];
+  return c;
+}
+float truncated(const float (&a)[kK], const float (&b)[kK], float c) {
+  double terms[kK + 1], sum = 0;
+  int top = -2000;
+  for (int k = 0; k <= kK; ++k) {
+    terms[k] = k < kK ? double{a[k]} * double{b[k]} : double{c};
+    if (terms[k] != 0 && std::ilogb(terms[k]) > top) top = std::ilogb(terms[k]);
+  }
+  for (const double term : terms) sum += std::ldexp(std::trunc(std::ldexp(term, 25 - top)), top - 25);
+  // Truncated to 24 bits.
+  if (sum == 0) return 0;
+  const int exponent = std::ilogb(sum);
+  return static_cast<float>(std::ldexp(std::trunc(std::ldexp(sum, 23 - exponent)), exponent - 23));
+}
+
+// One sum: a[0..], all else 0. In every element of the result, whatever its row and column.
+void check_sum(const char* name, std::vector<float> products, float c, float expected) {
+  products.resize(kK);
+  std::vector<uint32_t> fragment_a, fragment_b;
+  for (int lane = 0; lane < 32; ++lane) {
+    const int q = lane % 4;
+    for (int r = 0; r < 4; ++r)
+      fragment_a.push_back(pair(products[2 * q + 8 * (r / 2)], products[2 * q + 8 * (r / 2) + 1]));
+    for (int r = 0; r < 2; ++r) fragment_b.push_back(pair(1, 1));
+  }
+  const Buffer<uint32_t> device_a(fragment_a), device_b(fragment_b);
+  const Buffer<float> device_c(std::vector<float>(128, c)), d(128);
+  launch(multiply, 1, 32, 0, nullptr, d.data, device_a.data, device_b.data, device_c.data);
+  expect(name, d.values() == std::vector<float>(128, expected));
+}
+
+// What A100 and H100 were seen to do, by hand.
+void check_truncation() {
+  const auto two = [](int exponent) { return std::ldexp(1.0f, exponent); };
+  check_sum("truncate: a product is cut off below two bits under float32's last", {two(-26)}, 1, 1);
+  check_sum("truncate: two bits are kept and add up", {two(-25), two(-25), two(-25), two(-25)}, 1, 1 + two(-23));
+  check_sum("truncate: what is cut off is lost, however often it comes", std::vector<float>(16, two(-26)), 1, 1);
+  check_sum("truncate: the sum is cut off too, not rounded", {two(-24), two(-25)}, 1, 1);
+  check_sum("truncate: towards zero, also below it", {-two(-24), -two(-25)}, -1, -1);
+  check_sum("truncate: a small part of the other sign", {-two(-26)}, 1, 1);
+  check_sum("truncate: aligned to the largest of all, also of the products", {two(24), -two(24), two(-2)}, 0, 0);
+  check_sum("truncate: nothing to cut off", {3, 5, -2}, 0.5, 6.5);
+  check_sum("truncate: infinity and what is finite", {two(20), -two(20)}, INFINITY, INFINITY);
+  check_sum("truncate: the smallest float32", {}, two(-149), two(-149));
+}
+
+void check_mma(const char* name, float (*add)(const float (&)[kK], const float (&)[kK], float)) {
   float a[kM][kK], b[kK][kN], c[kM][kN];
   uint32_t state = 7;
   for (auto& row : a)
@@ -70,21 +121,17 @@ void check_mma() {
     fragment_b.push_back(pair(b[2 * q + 8][g], b[2 * q + 9][g]));
     const int rows[] = {g, g, g + 8, g + 8}, columns[] = {2 * q, 2 * q + 1, 2 * q, 2 * q + 1};
     for (int r = 0; r < 4; ++r) {
-      float sum = c[rows[r]][columns[r]];
-      fragment_c.push_back(sum);
-      for (int k = 0; k < kK; ++k) {
-        const float product = a[rows[r]][k] * b[k][columns[r]];
-        sum = sum + product;
-      }
-      expected.push_back(sum);
+      float column[kK];
+      for (int k = 0; k < kK; ++k) column[k] = b[k][columns[r]];
+      fragment_c.push_back(c[rows[r]][columns[r]]);
+      expected.push_back(add(a[rows[r]], column, fragment_c.back()));
     }
   }
   const Buffer<uint32_t> device_a(fragment_a), device_b(fragment_b);
   const Buffer<float> device_c(fragment_c), d(expected.size());
   launch(multiply, 1, 32, 0, nullptr, d.data, device_a.data, device_b.data, device_c.data);
   const std::vector<float> values = d.values();
-  expect("mma.m16n8k16: every element, bit for bit, in ascending order of k",
-         memcmp(values.data(), expected.data(), values.size() * sizeof(float)) == 0);
+  expect(name, memcmp(values.data(), expected.data(), values.size() * sizeof(float)) == 0);
 }
 
 void check_load(bool transposed) {
@@ -107,7 +154,11 @@ void check_load(bool transposed) {
 }  // namespace
 
 void run_fragments() {
-  check_mma();
+  cuda_emu_truncate_mma(0);
+  check_mma("mma.m16n8k16, nearest: every element, bit for bit, in ascending order of k", nearest);
+  cuda_emu_truncate_mma(1);
+  check_mma("mma.m16n8k16, truncate: every element, bit for bit", truncated);
+  check_truncation();
   check_load(false);
   check_load(true);
   expect("no reports", cudaDeviceSynchronize() == cudaSuccess);

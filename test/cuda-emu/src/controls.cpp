@@ -30,6 +30,7 @@ void read_environment() {
   config.strict = flag("CUDA_EMU_STRICT", config.strict);
   config.isolate = flag("CUDA_EMU_ISOLATE", config.isolate);
   config.abort_on_error = flag("CUDA_EMU_ABORT", config.abort_on_error);
+  if (const char* rounding = getenv("CUDA_EMU_MMA")) config.truncate = strcmp(rounding, "nearest") != 0;
 }
 
 int error_of(CallKind kind) {
@@ -90,6 +91,12 @@ void cuda_emu_config(int order, uint64_t seed, int lazy_streams, int strict) {
   config.seed = seed;
   config.lazy_streams = lazy_streams != 0;
   config.strict = strict != 0;
+}
+
+void cuda_emu_truncate_mma(int truncate) {
+  const Lock lock(device_mutex);
+  prepare();
+  config.truncate = truncate != 0;
 }
 
 void cuda_emu_reset() {

@@ -1,4 +1,6 @@
 // mma.sync and ldmatrix: which lane holds which element is the PTX ISA's fragment layout.
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "report.h"
@@ -25,6 +27,43 @@ float from_f16(uint32_t bits) {
   return __half2float(__half(raw));
 }
 
+// c += a b, k ascending, each step rounded to the nearest float32.
+void add_nearest(const float (&a)[16], const float (&b)[16][8], float (&c)[8]) {
+  for (int k = 0; k < 16; ++k)
+    for (int j = 0; j < 8; ++j) c[j] += a[k] * b[k][j];
+}
+
+float towards_zero(double value) {
+  float near = static_cast<float>(value);
+  if (std::isfinite(near) && std::fabs(static_cast<double>(near)) > std::fabs(value)) near = std::nextafter(near, 0.0f);
+  return near;
+}
+
+// c += a b as A100 and H100 add (Fasi et al. 2021, PeerJ cs-330; Khattak & Mikaitis, arXiv:2512.07004): products and c
+// are aligned to the largest exponent among them, two bits more than float32's 24 are kept and the rest is cut off; so
+// is what the sum has too much for float32.
+void add_truncated(const float (&a)[16], const float (&b)[16][8], float (&c)[8]) {
+  constexpr int kKept = 25;              // bits below the largest one
+  constexpr uint64_t kExponents = 2047;  // of a double, whose products of these floats are exact and normal
+  double terms[17][8];
+  uint64_t top[8] = {};
+  for (int k = 0; k < 17; ++k)
+    for (int j = 0; j < 8; ++j) {
+      terms[k][j] = k < 16 ? static_cast<double>(a[k]) * static_cast<double>(b[k][j]) : static_cast<double>(c[j]);
+      const uint64_t exponent = std::bit_cast<uint64_t>(terms[k][j]) >> 52 & kExponents;
+      top[j] = exponent > top[j] ? exponent : top[j];
+    }
+  for (int j = 0; j < 8; ++j)
+    if (top[j] == kExponents) return add_nearest(a, b, c);  // infinite or NaN, whatever the order
+  for (int j = 0; j < 8; ++j) {
+    if (top[j] == 0) continue;  // zeros
+    const double scale = std::bit_cast<double>((1023 + kKept + 1023 - top[j]) << 52);
+    int sum = 0;  // 17 terms below 2^26
+    for (int k = 0; k < 17; ++k) sum += static_cast<int>(terms[k][j] * scale);
+    c[j] = towards_zero(sum / scale);
+  }
+}
+
 void need_whole_warp(const char* name, unsigned participants) {
   if (participants != ~0u)
     fail_kind(kDivergence, cudaErrorLaunchFailure, "%s with lanes 0x%08x only", name, participants);
@@ -46,10 +85,11 @@ void run_mma(void** payload, unsigned participants) {
     }
     for (unsigned r = 0; r < 4; ++r) c[g + 8 * (r >> 1)][2 * q + (r & 1)] = mma.c[r];
   }
-  // The order of the sum is part of the interface: k ascending, whatever the schedule.
   for (int i = 0; i < 16; ++i)
-    for (int k = 0; k < 16; ++k)
-      for (int j = 0; j < 8; ++j) c[i][j] += a[i][k] * b[k][j];
+    if (config.truncate)
+      add_truncated(a[i], b, c[i]);
+    else
+      add_nearest(a[i], b, c[i]);
   for (unsigned lane = 0; lane < kWarp; ++lane)
     for (unsigned r = 0; r < 4; ++r)
       static_cast<Mma*>(payload[lane])->d[r] = c[lane / 4 + 8 * (r >> 1)][2 * (lane % 4) + (r & 1)];

@@ -39,6 +39,7 @@ struct Config {
   int order = kForward;
   uint64_t seed = 1;
   bool lazy_streams = false, strict = true, isolate = false, abort_on_error = false;
+  bool truncate = true;  // mma rounds as a GPU's tensor cores do, see matrix.cpp
 };
 extern Config config;
 extern int sticky_error;  // the context is unusable until cuda_emu_reset

@@ -13,6 +13,10 @@ extern "C" {
 // Defaults: forward, 1, 0, 1; or CUDA_EMU_ORDER=forward|reverse|random, CUDA_EMU_SEED, CUDA_EMU_LAZY, CUDA_EMU_STRICT.
 CUDA_EMU_EXPORT void cuda_emu_config(int order, uint64_t seed, int lazy_streams, int strict);
 
+// How mma rounds: 1 as tensor cores do (cut off towards zero), 0 each step to the nearest float32. Default 1, or
+// CUDA_EMU_MMA=truncate|nearest.
+CUDA_EMU_EXPORT void cuda_emu_truncate_mma(int truncate);
+
 // Reports since the last reset, by kind.
 enum {
   CUDA_EMU_RACE,
