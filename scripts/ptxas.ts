@@ -2,23 +2,14 @@
  * `npm run ptxas`: compiles the CUDA kernels for every architecture they are meant for, needs no GPU, writes what they take of it to
  * native/cuda/registers.md, and fails where one keeps registers in memory. `-- --check` compares the table instead of writing it.
  */
-import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { fileURLToPath } from "node:url";
+import { cmake, configureKernels, root } from "./cuda_kernels.ts";
 import { complaints, readReports, table } from "./ptxas_report.ts";
 
 const architectures = ["sm_80", "sm_90a", "sm_100", "sm_120"];
 const build = "build-ptxas";
-const root = fileURLToPath(new URL("..", import.meta.url));
 const file = `${root}native/cuda/registers.md`;
-
-function cmake(...args: string[]): void {
-  const { status, stdout, stderr } = spawnSync("cmake", args, { cwd: root, encoding: "utf8" });
-  if (status === 0) return;
-  process.stderr.write(`${stdout}\n${stderr}\n`);
-  process.exit(1);
-}
 
 const unknown = process.argv.slice(2).filter((argument) => argument !== "--check");
 if (unknown.length > 0) {
@@ -26,15 +17,8 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 const checks = process.argv.includes("--check");
-const configure = [
-  "-S",
-  ".",
-  "-B",
-  build,
-  "-DBIRKHOFF_CUDA_ARCHITECTURES=80-real;90a-real;90-virtual;100-real;120-real",
-];
-cmake(...configure);
-if (!/^NVCC:.*(?<!NOTFOUND)$/m.test(readFileSync(`${root}${build}/CMakeCache.txt`, "utf8"))) {
+const nvcc = configureKernels(build, "80-real;90a-real;90-virtual;100-real;120-real");
+if (nvcc === undefined) {
   process.stderr.write("ptxas: there is no nvcc, so nothing was compiled and nothing looked at\n");
   process.exit(3);
 }
@@ -42,11 +26,7 @@ cmake("--build", build, "--parallel", process.env.JOBS ?? String(availableParall
 
 const usages = readReports(`${root}${build}`);
 const found = complaints(usages, architectures);
-const version = /CMAKE_CUDA_COMPILER_VERSION "([\d.]+)"/.exec(
-  spawnSync("bash", ["-c", `cat ${build}/CMakeFiles/*/CMakeCUDACompiler.cmake`], { cwd: root, encoding: "utf8" })
-    .stdout,
-);
-const text = table(usages, architectures, version?.[1] ?? "unknown");
+const text = table(usages, architectures, nvcc);
 if (!checks) writeFileSync(file, text);
 else {
   // Another nvcc allots other registers: its table is its own.

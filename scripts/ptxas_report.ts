@@ -2,9 +2,9 @@
  * What ptxas said of each kernel when the addon was compiled: registers, stack, spills, static shared memory. The build keeps it
  * beside the objects (cmake/keep_ptxas_report.sh).
  */
-import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { kernelNames, markdownTable } from "./cuda_kernels.ts";
 
 export interface KernelUsage {
   /** "seam.cu" */
@@ -22,10 +22,17 @@ export interface KernelUsage {
   shared: number;
 }
 
-/** The kernels whose speed decides a training step, by the template parameters that count (see the .cu files). */
+export interface HotKernel {
+  what: string;
+  file: string;
+  pattern: RegExp;
+  instances: number;
+}
+
 const streams = "(2|4|8)";
-const dtype = "(float|bfloat16)";
-export const hotKernels: readonly { what: string; file: string; pattern: RegExp; instances: number }[] = [
+export const dtype = "(float|bfloat16)";
+/** The kernels whose speed decides a training step, by the template parameters that count (see the .cu files). */
+export const hotKernels: readonly HotKernel[] = [
   hot("merge", "mhc_post.cu", `merge_kernel<${streams}, true, ${dtype}>`, 6),
   hot("seam", "seam.cu", `projection_kernel<${streams}, true, true, ${dtype}>`, 6),
   hot("stats", "mhc_pre.cu", `projection_kernel<${streams}, true, false, ${dtype}>`, 6),
@@ -38,37 +45,25 @@ export const hotKernels: readonly { what: string; file: string; pattern: RegExp;
   hot("Sinkhorn backward", "sinkhorn.cu", `backward_kernel<${streams}>`, 3),
 ];
 
-function hot(what: string, file: string, pattern: string, instances: number) {
+export function hot(what: string, file: string, pattern: string, instances: number): HotKernel {
   return { what, file, pattern: new RegExp(`^${pattern}$`), instances };
 }
 
 export const isHot = (usage: KernelUsage): boolean =>
   hotKernels.some((h) => h.file === usage.file && h.pattern.test(usage.kernel));
 
-/** "void birkhoff::cuda::(anonymous namespace)::merge_kernel<4, true, float>(float const*)" to "merge_kernel<4, true, float>" */
-function shortName(demangled: string): string {
-  const names = demangled.replaceAll(/birkhoff::|cuda::|\(anonymous namespace\)::/g, "").replace(/^void /, "");
-  return names.slice(0, names.includes(">(") ? names.indexOf(">(") + 1 : names.indexOf("("));
-}
-
-function demangle(names: readonly string[]): string[] {
-  return execFileSync("c++filt", { input: names.join("\n"), encoding: "utf8" })
-    .trimEnd()
-    .split("\n");
-}
-
 /** Reads a report of one source file. */
 export function parseReport(file: string, text: string): KernelUsage[] {
   const number = (pattern: RegExp, from: string) => Number(pattern.exec(from)?.[1] ?? 0);
   const parts = text.split("Compiling entry function '").slice(1);
-  const names = parts.length === 0 ? [] : demangle(parts.map((part) => part.slice(0, part.indexOf("'"))));
+  const names = kernelNames(parts.map((part) => part.slice(0, part.indexOf("'"))));
   return parts.map((part, i) => {
     const registers = /Used (\d+) registers/.exec(part)?.[1];
     const frame = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(part);
     if (!registers || !frame) throw new Error(`${file}: cannot read what ptxas says of ${names[i]}:\n${part}`);
     return {
       file,
-      kernel: shortName(names[i]!),
+      kernel: names[i]!,
       architecture: /for '(\w+)'/.exec(part)![1]!,
       registers: Number(registers),
       stack: Number(frame[1]),
@@ -130,10 +125,7 @@ function rows(architectures: readonly string[], named: ReadonlyMap<string, Kerne
       ...architectures.map((architecture) => registers(usages.filter((u) => u.architecture === architecture))),
       String(Math.max(...usages.map((u) => u.shared))),
     ]);
-  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  const line = (row: readonly string[]) => `| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(" | ")} |\n`;
-  const [head, ...body] = cells;
-  return [head!, widths.map((width) => "-".repeat(width)), ...body].map(line).join("");
+  return markdownTable(cells);
 }
 
 function grouped(usages: readonly KernelUsage[], nameOf: (usage: KernelUsage) => string): Map<string, KernelUsage[]> {
