@@ -11,7 +11,12 @@ export interface DeviceInfo {
   reason?: string;
 }
 
-/** All devices this build knows, available or not, each with the reason when it is not. */
+/**
+ * All devices this build knows, available or not, each with the reason when it is not.
+ *
+ * The first call in a process looks for GPUs, which starts their driver (tenths of a second to seconds); so does the first use of
+ * "auto" or of any other device than "cpu". Until then nothing does: a program that chooses "cpu" never pays for it.
+ */
 export function devices(): DeviceInfo[] {
   return native.devices();
 }
@@ -20,6 +25,8 @@ let chosen: string | undefined;
 
 function resolve(fn: string, device: unknown): string {
   if (typeof device !== "string") throw new ArgumentTypeError(`${fn}: device is ${show(device)}, want a string`);
+  // Always there; looking for others starts the GPUs' driver.
+  if (device === "cpu") return device;
   const all = native.devices();
   // The executor of the tests is a device only when it is asked for.
   if (device === "auto") return all.find((d) => d.available && d.name === "cuda")?.name ?? "cpu";
@@ -54,7 +61,10 @@ export function setThreads(count: number): void {
   native.setThreads(checkInteger("setThreads", "count", count, 1, 256));
 }
 
-/** Live tensors, their bytes, the highest bytes since the start or `resetPeakMemory`, and bytes held for reuse. */
+/**
+ * Live tensors, their bytes, the highest bytes since the start or `resetPeakMemory`, and bytes held for reuse. Beside these a GPU
+ * keeps up to 64 MiB of its memory for reads, and 64 MiB of pinned host memory for copies.
+ */
 export function memory(): { tensors: number; bytes: number; peakBytes: number; reservedBytes: number } {
   return native.memory();
 }

@@ -27,6 +27,10 @@ export interface Emulator {
   failCall(countdown: number): void;
   calls(): number;
   liveAllocations(): number;
+  /** Bytes held, in use or kept: by the pool of the allocator's segments and by that of reads, and pinned on the host. */
+  memory(): { allocator: number; reads: number; pinned: number };
+  /** The pool of reads may make a stream wait for another. */
+  internalDependencies(): boolean;
   lastReport(): string;
   reset(): void;
 }

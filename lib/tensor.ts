@@ -263,3 +263,23 @@ export function keep(tensor: Tensor): Tensor {
   tensor.markKept();
   return tensor;
 }
+
+// 64 MiB at most: what a device keeps for reads (native/cuda/context.cpp).
+const elementsAtOnce = 2 ** 24;
+
+/**
+ * @internal Reads many tensors, a few at a time: each read under way holds a copy on the device and one in pinned memory.
+ * They must stay as they are until it resolves.
+ */
+export async function readAll<T>(tensors: readonly Tensor[], read: (tensor: Tensor) => Promise<T>): Promise<T[]> {
+  const values: T[] = [];
+  while (values.length < tensors.length) {
+    const start = values.length;
+    let end = start;
+    let elements = 0;
+    do elements += tensors[end++]!.size;
+    while (end < tensors.length && elements + tensors[end]!.size <= elementsAtOnce);
+    values.push(...(await Promise.all(tensors.slice(start, end).map(read))));
+  }
+  return values;
+}

@@ -13,6 +13,7 @@ describe.runIf(native.emulator)("on the executor", () => {
     ["no driver", { CUDA_EMU_DRIVER: "0", CUDA_EMU_DEVICES: "0" }, "no NVIDIA driver is installed"],
     ["no GPU", { CUDA_EMU_DEVICES: "0" }, "no NVIDIA GPU was found"],
     ["a GPU without kernels", { CUDA_EMU_CAPABILITY: "75" }, "this build has no kernel image"],
+    ["a GPU without memory pools", { CUDA_EMU_POOLS: "0" }, "it has no memory pools"],
   ])("%s: asking for it is an error that says so; the CPU is there", async (_, env, reason) => {
     const { code, stdout, stderr } = await runProgram("choose_device", { args: [device], env });
     expect([code, stderr]).toEqual([0, ""]);

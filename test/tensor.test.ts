@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { keep, memory, ops, setSeed, setThreads, Tensor, tidy } from "../lib/index.ts";
 import { native } from "../lib/native.ts";
+import { readAll } from "../lib/tensor.ts";
 import { testDevices } from "./support/devices.ts";
 import { expectError } from "./support/errors.ts";
 import { normal, roundBfloat16 } from "./support/random.ts";
@@ -299,6 +300,23 @@ function philox(seed: bigint, block: bigint): bigint[] {
   }
   return [c0, c1, c2, c3];
 }
+
+test("readAll reads each once, in order, and no more at a time than a device keeps memory for", async () => {
+  const million = 2 ** 20;
+  const sizes = [5, 6, 5, 1, 40, 0, 0, 16, 15, 2].map((size) => ({ size: size * million }) as Tensor);
+  const together: number[][] = [];
+  let group: number[] = [];
+  const values = await readAll(sizes, async ({ size }) => {
+    group.push(size / million);
+    await null;
+    if (group.length) together.push(group);
+    group = [];
+    return size / million;
+  });
+  expect(values).toEqual([5, 6, 5, 1, 40, 0, 0, 16, 15, 2]);
+  expect(together).toEqual([[5, 6, 5], [1], [40], [0, 0, 16], [15], [2]]);
+  expect(await readAll([], () => Promise.reject(new Error("nothing to read")))).toEqual([]);
+});
 
 function philoxNormals(seed: number, size: number): number[] {
   const out: number[] = [];

@@ -1,6 +1,6 @@
 /** Captures the residual mappings of a network during one forward pass, without a second pass and without waiting for it. */
 import type { HyperConnection } from "../nn/hyper_connection.ts";
-import { keep, type Tensor } from "../tensor.ts";
+import { keep, readAll, type Tensor } from "../tensor.ts";
 import { type GainReport, gainReport } from "./gains.ts";
 
 /** What a recording gives. */
@@ -48,7 +48,7 @@ export function record<T>(model: { connections(): HyperConnection[] }, fn: () =>
       if (captured.length === 0) return undefined;
       const n = captured[0]!.shape.at(-1)!;
       try {
-        const values = await Promise.all(captured.map((tensor) => tensor.data()));
+        const values = await readAll(captured, (tensor) => tensor.data());
         return gainReport(values as Float32Array[], n);
       } finally {
         dispose();

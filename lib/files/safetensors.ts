@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { DType } from "../dtype.ts";
 import { CheckpointError } from "../errors.ts";
-import type { Tensor } from "../tensor.ts";
+import { readAll, type Tensor } from "../tensor.ts";
 import { writeAtomically } from "./atomic.ts";
 
 /** A tensor of a file: float32 as Float32Array, int32 as Int32Array, bfloat16 as raw bits. */
@@ -80,7 +80,8 @@ export function encodeSafetensors(tensors: Map<string, TensorEntry>, metadata: R
 }
 
 /**
- * Writes tensors to a safetensors file, atomically.
+ * Writes tensors to a safetensors file, atomically. They must stay as they are until it resolves: they are read a few at a time,
+ * so that a GPU does not hold a second copy of a model.
  *
  * @param metadata  strings for the header; "format" and "sha256" are set by this function
  * @throws {CheckpointError} the file cannot be written; nothing half-written stays
@@ -90,13 +91,11 @@ export async function writeSafetensors(
   tensors: Map<string, Tensor>,
   metadata: Record<string, string> = {},
 ): Promise<void> {
+  const read = (t: Tensor): Promise<TensorEntry["data"]> => (t.dtype === "bfloat16" ? t.bits() : t.data());
+  const values = await readAll([...tensors.values()], read);
   const entries = new Map<string, TensorEntry>();
-  await Promise.all(
-    [...tensors].map(async ([name, t]) => {
-      const data = t.dtype === "bfloat16" ? await t.bits() : await t.data();
-      entries.set(name, { dtype: t.dtype, shape: [...t.shape], data });
-    }),
-  );
+  for (const [i, [name, t]] of [...tensors].entries())
+    entries.set(name, { dtype: t.dtype, shape: [...t.shape], data: values[i]! });
   try {
     await writeAtomically(file, encodeSafetensors(entries, metadata));
   } catch (cause) {

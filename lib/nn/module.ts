@@ -65,7 +65,8 @@ export abstract class Module {
   }
 
   /**
-   * Writes all parameters to a safetensors file, atomically: the old file or the new one is there, never a part.
+   * Writes all parameters to a safetensors file, atomically: the old file or the new one is there, never a part. Wait for it
+   * before the next step or `dispose`: parameters are read a few at a time.
    *
    * @param metadata  strings kept in the header
    * @throws {CheckpointError} the file cannot be written; nothing half-written stays

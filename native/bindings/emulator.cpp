@@ -40,6 +40,16 @@ void define_emulator(Napi::Env env, Napi::Object exports) {
   add("liveAllocations", [](const Napi::CallbackInfo& info) -> Napi::Value {
     return Napi::Number::New(info.Env(), static_cast<double>(emulator->live_allocations()));
   });
+  add("memory", [](const Napi::CallbackInfo& info) -> Napi::Value {
+    Napi::Object bytes = Napi::Object::New(info.Env());
+    bytes["allocator"] = static_cast<double>(emulator->reserved_bytes(0));
+    bytes["reads"] = static_cast<double>(emulator->reserved_bytes(1));
+    bytes["pinned"] = static_cast<double>(emulator->pinned_bytes());
+    return bytes;
+  });
+  add("internalDependencies", [](const Napi::CallbackInfo& info) -> Napi::Value {
+    return Napi::Boolean::New(info.Env(), emulator->internal_dependencies() != 0);
+  });
   add("lastReport", [](const Napi::CallbackInfo& info) -> Napi::Value {
     return Napi::String::New(info.Env(), emulator->last_report());
   });

@@ -71,10 +71,7 @@ void Allocator::free(void* data) noexcept {
 }
 
 Allocator::Block* Allocator::acquire_alone(size_t size, Pool* pool) {
-  void* data = memory_.acquire(memory_.context, size);
-  if (!data) throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(size) + " bytes wanted");
-  stats_.reserved_bytes += static_cast<int64_t>(size);
-  return new Block{static_cast<char*>(data), size, false, nullptr, nullptr, pool};
+  return new Block{static_cast<char*>(acquire(size)), size, false, nullptr, nullptr, pool};
 }
 
 void Allocator::release_alone(Block* block) {
@@ -94,20 +91,7 @@ Allocator::Block* Allocator::take(size_t size, Pool* pool) {
   Block key{nullptr, size, true, nullptr, nullptr, pool};
   auto& available = pool->free;
   auto found = available.lower_bound(&key);
-  if (found == available.end()) {
-    Block* segment = add_segment(size, pool);
-    if (!segment) {
-      // Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile
-      // would be released while the work it has just queued still needs it.
-      stream_.drain();
-      release_free_segments();
-      segment = add_segment(size, pool);
-    }
-    if (!segment)
-      throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(size) + " bytes wanted, " +
-                                         std::to_string(stats_.bytes) + " live, the system has no more");
-    found = available.insert(segment).first;
-  }
+  if (found == available.end()) found = available.insert(add_segment(size, pool)).first;
   Block* block = *found;
   available.erase(found);
   if (block->size - size >= kAlignment) {
@@ -145,8 +129,7 @@ void Allocator::give_back(Block* block) {
 
 void Allocator::trim() {
   std::lock_guard lock(mutex_);
-  stream_.drain();
-  release_free_segments();
+  release_cached();
 }
 
 void Allocator::dissolve(Pool& pool) noexcept {
@@ -160,10 +143,29 @@ void Allocator::dissolve(Pool& pool) noexcept {
 Allocator::Block* Allocator::add_segment(size_t bytes, Pool* pool) {
   // Large tensors get segments of their own size; small ones share.
   const size_t size = bytes >= kSegment / 4 ? round_up(bytes, size_t{2} << 20) : kSegment;
+  return new Block{static_cast<char*>(acquire(size)), size, true, nullptr, nullptr, pool};
+}
+
+// Where the system has no more, what is cached goes first. Throws Error(kOutOfMemoryError).
+void* Allocator::acquire(size_t size) {
   void* data = memory_.acquire(memory_.context, size);
-  if (!data) return nullptr;
+  if (!data) {
+    release_cached();
+    data = memory_.acquire(memory_.context, size);
+  }
+  if (!data)
+    throw Error(kOutOfMemoryError, "out of memory: " + std::to_string(size) + " bytes wanted, " +
+                                       std::to_string(stats_.bytes) + " live, the system has no more");
   stats_.reserved_bytes += static_cast<int64_t>(size);
-  return new Block{static_cast<char*>(data), size, true, nullptr, nullptr, pool};
+  return data;
+}
+
+// Cached memory may still be read by queued work. The lock stays: a block that another thread frees meanwhile would be
+// released while the work it has just queued still needs it.
+void Allocator::release_cached() {
+  stream_.drain();
+  release_free_segments();
+  if (memory_.trim) memory_.trim(memory_.context);
 }
 
 void Allocator::release_free_segments() {

@@ -18,6 +18,8 @@ struct MemoryFunctions {
   void* context;
   void* (*acquire)(void* context, size_t bytes);  // null on failure; 64-byte aligned
   void (*release)(void* context, void* data, size_t bytes);
+  // Gives the system what was released and what the device keeps beside it. Waits for the device; null: nothing to do.
+  void (*trim)(void* context);
 };
 
 struct MemoryStats {
@@ -73,6 +75,8 @@ class Allocator {
   Block* acquire_alone(size_t size, Pool* pool);
   void release_alone(Block* block);
   Block* add_segment(size_t bytes, Pool* pool);
+  void* acquire(size_t size);
+  void release_cached();
   void release_free_segments();
 
   const MemoryFunctions memory_;

@@ -1,7 +1,9 @@
 #include "core/device.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
+#include <iterator>
 #include <mutex>
 
 #include "core/error.h"
@@ -65,8 +67,17 @@ std::shared_ptr<Runtime> Runtime::get() {
 
 Runtime::Runtime() {
   devices_.push_back(std::make_unique<Device>("cpu", cpu::backend(), std::make_unique<DispatchStream>()));
+  cpu_ = devices_.front().get();
   entries_.push_back({{"cpu", cpu::description(), ""}, nullptr});
-  for (DeviceEntry& entry : cuda::entries()) entries_.push_back(std::move(entry));
+}
+
+const std::vector<DeviceEntry>& Runtime::entries() {
+  std::call_once(listed_, [this] {
+    std::vector<DeviceEntry> gpus = cuda::entries();
+    std::move(gpus.begin(), gpus.end(), std::back_inserter(entries_));
+    stop_before_all_others();
+  });
+  return entries_;
 }
 
 // Streams stop before the memory they may be using goes.
@@ -80,10 +91,12 @@ void Runtime::stop() {
 }
 
 Device& Runtime::device(const std::string& name) {
+  if (name == cpu_->name) return *cpu_;
+  const std::vector<DeviceEntry>& known = entries();  // before the lock: work on open devices goes on meanwhile
   std::lock_guard lock(mutex_);
   for (auto& device : devices_)
     if (device->name == name) return *device;
-  for (const auto& entry : entries_) {
+  for (const auto& entry : known) {
     if (entry.description.name != name) continue;
     if (!entry.description.reason.empty())
       throw Error(kDeviceError, name + " is not available: " + entry.description.reason);

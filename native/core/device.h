@@ -82,9 +82,10 @@ class Runtime {
   static std::shared_ptr<Runtime> get();
   ~Runtime();
   void stop();  // drops queued work, waits for the piece that runs, ends all threads; idempotent
-  Device& device(const std::string& name);  // throws Error(kDeviceError)
-  const std::vector<DeviceEntry>& entries() const { return entries_; }
-  Device& cpu() { return *devices_.front(); }
+  Device& device(const std::string& name);  // throws Error(kDeviceError); looks for GPUs unless it is "cpu"
+  // The first call looks for GPUs, which starts their driver: tenths of a second to seconds.
+  const std::vector<DeviceEntry>& entries();
+  Device& cpu() { return *cpu_; }
   void set_budget(int64_t bytes);  // of every device, also of those opened later; below 0: none
   template <class F>
   void each(F&& visit) {  // open devices
@@ -94,9 +95,11 @@ class Runtime {
 
  private:
   Runtime();
-  std::mutex mutex_;  // of the list of devices
-  std::vector<std::unique_ptr<Device>> devices_;
-  std::vector<DeviceEntry> entries_;
+  std::mutex mutex_;                              // of the list of open devices
+  std::vector<std::unique_ptr<Device>> devices_;  // open
+  Device* cpu_ = nullptr;                         // the first of them
+  std::once_flag listed_;
+  std::vector<DeviceEntry> entries_;  // complete once listed_
   int64_t budget_ = -1;
 };
 

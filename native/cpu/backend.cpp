@@ -124,7 +124,7 @@ const Backend& backend() {
   static const Backend table = {.kernels = *level().kernels,
                                 .gpu = false,
                                 .context = nullptr,
-                                .memory = {nullptr, acquire, release},
+                                .memory = {nullptr, acquire, release, nullptr},
                                 .copy_from_host = copy_from_host,
                                 .copy_to_host = copy_to_host,
                                 .record = record,

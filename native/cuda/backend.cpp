@@ -29,7 +29,7 @@ Backend backend(Context& context) {
           .gpu = true,
           .context = &context,
           .memory = {&context, [](void* c, size_t bytes) { return of(c).acquire(bytes); },
-                     [](void* c, void* data, size_t) { of(c).release(data); }},
+                     [](void* c, void* data, size_t) { of(c).release(data); }, [](void* c) { of(c).trim(); }},
           .copy_from_host = [](void* c, void* target, const void* source,
                                size_t bytes) { of(c).copy_from_host(target, source, bytes); },
           .copy_to_host = [](void* c, void* target, const void* source, size_t bytes,
@@ -95,6 +95,18 @@ std::string reason(int& count) {
   return std::string("CUDA cannot start: ") + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
 }
 
+// Some devices say that they have them, and refuse.
+bool has_pools(const cudaDeviceProp& properties, int index) {
+  if (!properties.memoryPoolsSupported) return false;
+  cudaMemPool_t pool = nullptr;
+  const cudaError_t error = make_pool(index, &pool);
+  if (error == cudaSuccess)
+    cudaMemPoolDestroy(pool);
+  else
+    cudaGetLastError();
+  return error != cudaErrorNotSupported;
+}
+
 }  // namespace
 
 bool has_kernels(const std::string& architectures, int capability) {
@@ -133,6 +145,9 @@ std::vector<DeviceEntry> entries() {
     if (!has_kernels(BIRKHOFF_CUDA_ARCHITECTURES, 10 * properties.major + properties.minor))
       description.reason = "this build has no kernel image for compute capability " + capability + " (it has " +
                            BIRKHOFF_CUDA_ARCHITECTURES + ")";
+    else if (!has_pools(properties, index))
+      description.reason =
+          "it has no memory pools (cudaMemPoolCreate is not supported), like some virtual GPUs and MIG slices";
     list.push_back({description, [name, index] { return open(name, index); }});
   }
   return list;

@@ -21,6 +21,9 @@ struct Emulator {
   void (*fail_call)(int64_t countdown);
   int64_t (*calls)();
   int64_t (*live_allocations)();
+  int64_t (*reserved_bytes)(int created);
+  int64_t (*pinned_bytes)();
+  int (*internal_dependencies)();
   int (*count)(int kind);
   const char* (*last_report)();
   void (*reset)();  // also heals the device

@@ -1,5 +1,5 @@
 // Reads never stall the GPU: the bytes are first copied within the device on the compute stream, in order, and travel
-// to pinned memory on the other stream; a thread of its own waits for them.
+// to pinned memory on the other stream; a thread of its own waits for them. What they keep of either memory is bounded.
 #include "cuda/context.h"
 
 #include <cstring>
@@ -15,7 +15,10 @@ thread_local Context* bound = nullptr;
 std::atomic<int> generation = 0;  // failures of earlier ones are forgotten
 
 constexpr size_t kSmallestStaging = size_t{64} << 10;
-constexpr size_t kStagingKept = size_t{64} << 20;  // larger pinned buffers go back at once
+// Memory is kept for the next read up to these bytes, in all: asking for it anew stalls a read, but a model that was
+// saved once must not be held a second time.
+constexpr size_t kStagingKept = size_t{64} << 20;
+constexpr uint64_t kSnapshotsKept = uint64_t{64} << 20;
 
 // After these every further call of the process on that device fails too (CUDA runtime API, "cudaError").
 bool is_sticky(cudaError_t error) {
@@ -47,6 +50,13 @@ Context& current() {
   return *bound;
 }
 
+cudaError_t make_pool(int device, cudaMemPool_t* pool) {
+  cudaMemPoolProps properties{};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.location = {cudaMemLocationTypeDevice, device};
+  return cudaMemPoolCreate(pool, &properties);
+}
+
 Context::Context(int index) : index(index) {
   try {
     check(cudaSetDevice(index), "cudaSetDevice");
@@ -58,14 +68,15 @@ Context::Context(int index) : index(index) {
     check(cudaStreamCreateWithPriority(&compute, cudaStreamNonBlocking, least), "cudaStreamCreateWithPriority");
     check(cudaStreamCreateWithPriority(&priority, cudaStreamNonBlocking, greatest), "cudaStreamCreateWithPriority");
     check(cudaStreamCreateWithPriority(&memory_, cudaStreamNonBlocking, least), "cudaStreamCreateWithPriority");
-    // Snapshots of reads come from a pool that keeps what it has: mapping memory anew would stall every read. The
-    // allocator's segments come from the default pool, which gives back to the system what the allocator frees.
-    cudaMemPoolProps properties{};
-    properties.allocType = cudaMemAllocationTypePinned;
-    properties.location = {cudaMemLocationTypeDevice, index};
-    check(cudaMemPoolCreate(&snapshots_, &properties), "cudaMemPoolCreate");
-    uint64_t keep = UINT64_MAX;
+    // Snapshots of reads come from a pool that keeps some of what it has. The allocator's segments come from the
+    // default pool, which gives back to the system what the allocator frees.
+    check(make_pool(index, &snapshots_), "cudaMemPoolCreate");
+    uint64_t keep = kSnapshotsKept;
     check(cudaMemPoolSetAttribute(snapshots_, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute");
+    // A snapshot must not wait for the copy of an older one to the host, as it would in that one's memory.
+    int internal = 0;
+    check(cudaMemPoolSetAttribute(snapshots_, cudaMemPoolReuseAllowInternalDependencies, &internal),
+          "cudaMemPoolSetAttribute");
     open_gemm(*this);
     index_errors.open(*this);
     reader_ = std::thread([this] { read_loop(); });
@@ -86,10 +97,7 @@ Context::~Context() {
   cudaSetDevice(index);
   index_errors.close();
   close_gemm(*this);
-  for (Pinned& buffer : pinned_) {
-    cudaFreeHost(buffer.data);
-    cudaEventDestroy(buffer.ready);
-  }
+  for (const Pinned& buffer : pinned_) free_pinned(buffer);
   for (cudaStream_t stream : {compute, priority, memory_}) cudaStreamDestroy(stream);
   cudaMemPoolDestroy(snapshots_);
 }
@@ -149,6 +157,14 @@ void Context::release(void* data) noexcept {
   cudaFreeAsync(data, memory_);
 }
 
+// Called from any thread. Freed memory is the pool's until a stream that freed it is waited for.
+void Context::trim() {
+  check(cudaSetDevice(index), "cudaSetDevice");
+  check(cudaStreamSynchronize(memory_), "cudaStreamSynchronize");
+  check(cudaStreamSynchronize(priority), "cudaStreamSynchronize");
+  check(cudaMemPoolTrimTo(snapshots_, 0), "cudaMemPoolTrimTo");
+}
+
 Context::Pinned Context::pinned(size_t bytes) {
   {
     std::lock_guard lock(pinned_mutex_);
@@ -159,8 +175,8 @@ Context::Pinned Context::pinned(size_t bytes) {
         continue;
       }
       const Pinned buffer = pinned_[i];
-      pinned_[i] = pinned_.back();
-      pinned_.pop_back();
+      pinned_.erase(pinned_.begin() + static_cast<std::ptrdiff_t>(i));  // the others stay in order
+      pinned_bytes_ -= buffer.bytes;
       return buffer;
     }
   }
@@ -175,10 +191,16 @@ Context::Pinned Context::pinned(size_t bytes) {
 
 void Context::recycle(Pinned buffer) {
   std::lock_guard lock(pinned_mutex_);
-  if (buffer.bytes <= kStagingKept && !poisoned_) {
-    pinned_.push_back(buffer);
-    return;
+  pinned_.push_back(buffer);
+  pinned_bytes_ += buffer.bytes;
+  while (pinned_bytes_ > (poisoned_ ? 0 : kStagingKept)) {
+    pinned_bytes_ -= pinned_.front().bytes;
+    free_pinned(pinned_.front());
+    pinned_.pop_front();
   }
+}
+
+void Context::free_pinned(const Pinned& buffer) noexcept {
   cudaEventSynchronize(buffer.ready);
   cudaFreeHost(buffer.data);
   cudaEventDestroy(buffer.ready);

@@ -37,6 +37,7 @@ class Context {
 
   void* acquire(size_t bytes);
   void release(void* data) noexcept;
+  void trim();  // gives the system what was released and the memory that reads keep; the compute stream is drained
   void copy_from_host(void* target, const void* source, size_t bytes);
   void copy_to_host(void* target, const void* source, size_t bytes, Completion done);
   std::function<void()> record(std::shared_ptr<const Work> work);
@@ -71,6 +72,7 @@ class Context {
   };
   Pinned pinned(size_t bytes);
   void recycle(Pinned buffer);
+  void free_pinned(const Pinned& buffer) noexcept;
   void read_loop() noexcept;
 
   std::atomic<bool> poisoned_ = false;
@@ -84,7 +86,8 @@ class Context {
   std::function<void(const char*)> launched_;  // of a trace, else empty
 
   std::mutex pinned_mutex_;
-  std::vector<Pinned> pinned_;
+  std::deque<Pinned> pinned_;  // kept for later copies, the longest unused first; the last copy may be under way
+  size_t pinned_bytes_ = 0;    // of all of these
 
   std::mutex read_mutex_;
   std::condition_variable read_ready_;
@@ -92,6 +95,9 @@ class Context {
   bool stopping_ = false;
   std::thread reader_;
 };
+
+// A memory pool of the device. Creates no CUDA context.
+cudaError_t make_pool(int device, cudaMemPool_t* pool);
 
 // The context of the calling thread: inside a kernel's launcher, the device it was called on.
 Context& current();

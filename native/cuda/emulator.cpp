@@ -9,6 +9,9 @@ void cuda_emu_truncate_mma(int truncate);
 void cuda_emu_fail_call(int64_t countdown);
 int64_t cuda_emu_calls();
 int64_t cuda_emu_live_allocations();
+int64_t cuda_emu_reserved_bytes(int created);
+int64_t cuda_emu_pinned_bytes();
+int cuda_emu_internal_dependencies();
 int cuda_emu_count(int kind);
 const char* cuda_emu_last_report();
 void cuda_emu_reset();
@@ -25,6 +28,9 @@ const Emulator* emulator() {
       cuda_emu_fail_call,
       cuda_emu_calls,
       cuda_emu_live_allocations,
+      cuda_emu_reserved_bytes,
+      cuda_emu_pinned_bytes,
+      cuda_emu_internal_dependencies,
       cuda_emu_count,
       cuda_emu_last_report,
       [] {

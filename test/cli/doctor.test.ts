@@ -25,6 +25,12 @@ describe.runIf(native.emulator)("doctor says why CUDA is not used", () => {
       { CUDA_EMU_CAPABILITY: "75" },
       /this build has no kernel image for compute capability 7\.5 \(it has 90-virtual\)/,
     ],
+    [
+      "no memory pools",
+      { CUDA_EMU_POOLS: "0" },
+      /it has no memory pools \(cudaMemPoolCreate is not supported\), like some/,
+    ],
+    ["memory pools on paper only", { CUDA_EMU_POOLS: "-1" }, /it has no memory pools/],
   ])("%s", async (_, machine, reason) => {
     const stdout = await doctor(machine);
     expect(/^cuda-emulated +not used: (.*)$/m.exec(stdout)?.[1]).toMatch(reason);

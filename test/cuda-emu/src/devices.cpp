@@ -19,6 +19,17 @@ MemoryPool& pool_of(cudaMemPool_t handle) {
   return *reinterpret_cast<MemoryPool*>(handle);
 }
 
+// The machine can be told to be another: CUDA_EMU_DEVICES (GPUs), CUDA_EMU_DRIVER (the CUDA version that the driver
+// supports, 12080 for 12.8; 0: no driver), CUDA_EMU_CAPABILITY (of the GPU, 90 for 9.0), CUDA_EMU_MEMORY (its MiB),
+// CUDA_EMU_POOLS (0: it has no memory pools; -1: nor has it, but says so).
+int machine(const char* what, int otherwise) {
+  const char* text = getenv(what);
+  return text ? atoi(text) : otherwise;
+}
+int pools() {
+  return machine("CUDA_EMU_POOLS", 1);
+}
+
 int attribute(cudaDeviceAttr attribute) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
@@ -43,6 +54,7 @@ int attribute(cudaDeviceAttr attribute) {
     case cudaDevAttrL2CacheSize:
       return kCacheBytes;
     case cudaDevAttrMemoryPoolsSupported:
+      return pools() != 0;
     case cudaDevAttrStreamPrioritiesSupported:
     case cudaDevAttrUnifiedAddressing:
       return 1;
@@ -51,18 +63,16 @@ int attribute(cudaDeviceAttr attribute) {
   }
 }
 
-// The machine can be told to be another: CUDA_EMU_DEVICES (GPUs), CUDA_EMU_DRIVER (the CUDA version that the driver
-// supports, 12080 for 12.8; 0: no driver), CUDA_EMU_CAPABILITY (of the GPU, 90 for 9.0).
-int machine(const char* what, int otherwise) {
-  const char* text = getenv(what);
-  return text ? atoi(text) : otherwise;
-}
-
 int need_device_0(int device) {
   return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 }  // namespace
+
+size_t cuda_emu::device_bytes() {
+  static const size_t bytes = static_cast<size_t>(machine("CUDA_EMU_MEMORY", 8 << 10)) << 20;
+  return bytes;
+}
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = machine("CUDA_EMU_DEVICES", 1) != 0;
@@ -91,10 +101,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     properties->sharedMemPerBlock = kStaticSharedLimit;
     properties->sharedMemPerBlockOptin = kSharedLimit;
     properties->sharedMemPerMultiprocessor = kSharedPerMultiprocessor;
-    properties->totalGlobalMem = kDeviceBytes;
+    properties->totalGlobalMem = device_bytes();
     properties->regsPerBlock = properties->regsPerMultiprocessor = kRegisters;
     properties->l2CacheSize = kCacheBytes;
-    properties->memoryPoolsSupported = properties->unifiedAddressing = properties->streamPrioritiesSupported = 1;
+    properties->memoryPoolsSupported = pools() != 0;
+    properties->unifiedAddressing = properties->streamPrioritiesSupported = 1;
     return cudaSuccess;
   });
 }
@@ -121,8 +132,8 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
   return query([&] {
-    *total = kDeviceBytes;
-    *free_bytes = kDeviceBytes - device_bytes_in_use();
+    *total = device_bytes();
+    *free_bytes = *total - device_bytes_reserved();
     return sticky_error;
   });
 }
@@ -165,7 +176,7 @@ const char* cudaGetErrorString(cudaError_t error) {
   return text;
 }
 
-// ---- memory pools: nothing is cached, so what is used is what is reserved ----
+// ---- memory pools ----
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
   *pool = reinterpret_cast<cudaMemPool_t>(&default_pool);
   return call(kObject, __func__, [&] { return need_device_0(device); });
@@ -174,8 +185,9 @@ cudaError_t cudaDeviceGetMemPool(cudaMemPool_t* pool, int device) {
   return cudaDeviceGetDefaultMemPool(pool, device);
 }
 cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {
-  return call(kObject, __func__, [&] {
-    *pool = reinterpret_cast<cudaMemPool_t>(new MemoryPool);
+  return call(kObject, __func__, [&]() -> int {
+    if (pools() <= 0) return cudaErrorNotSupported;
+    *pool = reinterpret_cast<cudaMemPool_t>(create_pool());
     return cudaSuccess;
   });
 }
@@ -185,8 +197,11 @@ cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
     return cudaSuccess;
   });
 }
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
-  return call(kObject, __func__, [] { return cudaSuccess; });
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t keep) {
+  return call(kObject, __func__, [&] {
+    trim_pool(pool_of(pool), keep);
+    return cudaSuccess;
+  });
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t handle, cudaMemPoolAttr attribute, void* value) {
   return call(kObject, __func__, [&]() -> int {
@@ -217,6 +232,8 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t handle, cudaMemPoolAttr attrib
         *static_cast<uint64_t*>(value) = pool.release_threshold;
         return cudaSuccess;
       case cudaMemPoolAttrReservedMemCurrent:
+        *static_cast<uint64_t*>(value) = pool.reserved();
+        return cudaSuccess;
       case cudaMemPoolAttrUsedMemCurrent:
         *static_cast<uint64_t*>(value) = pool.used;
         return cudaSuccess;

@@ -25,6 +25,7 @@ namespace {
 
 uintptr_t next_page = 0;
 size_t live_bytes = 0, live_count = 0, pinned_bytes = 0;
+std::vector<MemoryPool*> pools{&default_pool};
 std::map<uintptr_t, std::unique_ptr<Allocation>> allocations;  // by map_low
 std::map<uintptr_t, size_t> pinned;
 
@@ -109,6 +110,21 @@ uintptr_t find_room(size_t bytes) {
   }
 }
 
+// Takes a piece that the pool keeps, else memory of the device. false: there is none.
+bool reserve(MemoryPool& pool, size_t bytes) {
+  const auto piece = pool.kept.lower_bound(bytes);
+  if (piece == pool.kept.end() && bytes > device_bytes() - device_bytes_reserved()) return false;
+  if (piece != pool.kept.end()) {
+    const size_t rest = *piece - bytes;
+    pool.kept.erase(piece);
+    pool.kept_bytes -= bytes;
+    if (rest) pool.kept.insert(rest);
+  }
+  pool.used += bytes;
+  pool.used_high = std::max(pool.used_high, pool.used);
+  return true;
+}
+
 struct Part {
   size_t first, last;  // entries of Allocation::written
 };
@@ -128,10 +144,9 @@ void open_heap() {
 
 void* allocate(size_t bytes, MemoryPool& pool) {
   open_heap();
-  if (bytes > kDeviceBytes - live_bytes) return nullptr;
   const size_t room = (bytes + kPage - 1) / kPage * kPage + kPage;
   const uintptr_t start = find_room(room);
-  if (!start) return nullptr;
+  if (!start || !reserve(pool, bytes)) return nullptr;
   forget_freed(start, start + room);
   auto owned = std::make_unique<Allocation>();
   Allocation& allocation = *owned;
@@ -151,8 +166,6 @@ void* allocate(size_t bytes, MemoryPool& pool) {
   std::fill_n(page_allocation + (start - heap_low) / kPage, room / kPage, &allocation);
   live_bytes += bytes;
   ++live_count;
-  pool.used += bytes;
-  pool.used_high = std::max(pool.used_high, pool.used);
   allocations[start] = std::move(owned);
   return reinterpret_cast<void*>(allocation.low);
 }
@@ -169,6 +182,8 @@ int release(void* start) {
   live_bytes -= bytes;
   --live_count;
   allocation->pool->used -= bytes;
+  allocation->pool->kept.insert(bytes);
+  allocation->pool->kept_bytes += bytes;
   if (allocation->cells) return_shadow(*allocation);
   void* pages = reinterpret_cast<void*>(allocation->map_low);
   const size_t room = allocation->map_high - allocation->map_low;
@@ -177,8 +192,24 @@ int release(void* start) {
   return cudaSuccess;
 }
 
+MemoryPool* create_pool() {
+  return pools.emplace_back(new MemoryPool);
+}
+
+void trim_pool(MemoryPool& pool, uint64_t bytes) {
+  while (pool.reserved() > bytes && !pool.kept.empty()) {
+    pool.kept_bytes -= *pool.kept.begin();
+    pool.kept.erase(pool.kept.begin());
+  }
+}
+
+void trim_pools() {
+  for (MemoryPool* pool : pools) trim_pool(*pool, pool->release_threshold);
+}
+
 void retire_pool(MemoryPool* pool) {
   if (pool == &default_pool) return;
+  std::erase(pools, pool);
   for (const auto& [start, allocation] : allocations)
     if (allocation->pool == pool) allocation->pool = &default_pool;
   default_pool.used += pool->used;
@@ -225,8 +256,10 @@ void copy_written(const void* target, const void* source, size_t bytes) {
   memmove(to.written + entries(to, target, bytes).first, from.written + entries(from, source, bytes).first, bytes / 4);
 }
 
-size_t device_bytes_in_use() {
-  return live_bytes;
+size_t device_bytes_reserved() {
+  size_t bytes = 0;
+  for (const MemoryPool* pool : pools) bytes += pool->reserved();
+  return bytes;
 }
 
 void pin(void* start, size_t bytes) {
@@ -274,4 +307,18 @@ int64_t cuda_emu_live_allocations() {
 int64_t cuda_emu_live_bytes() {
   const Lock lock(device_mutex);
   return static_cast<int64_t>(live_bytes + pinned_bytes);
+}
+int64_t cuda_emu_reserved_bytes(int created) {
+  const Lock lock(device_mutex);
+  const size_t all = device_bytes_reserved(), default_bytes = default_pool.reserved();
+  return static_cast<int64_t>(created ? all - default_bytes : default_bytes);
+}
+int64_t cuda_emu_pinned_bytes() {
+  const Lock lock(device_mutex);
+  return static_cast<int64_t>(pinned_bytes);
+}
+int cuda_emu_internal_dependencies() {
+  const Lock lock(device_mutex);
+  constexpr int internal = cudaMemPoolReuseAllowInternalDependencies - cudaMemPoolReuseFollowEventDependencies;
+  return std::any_of(pools.begin() + 1, pools.end(), [](const MemoryPool* pool) { return pool->reuse[internal]; });
 }

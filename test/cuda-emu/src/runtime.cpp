@@ -160,7 +160,9 @@ cudaError_t cudaFree(void* memory) {
   return release_call(__func__, [&]() -> int {
     if (const int error = refuse_in_capture()) return error;
     drain_all();
-    return release(memory);
+    const int error = release(memory);
+    trim_pools();
+    return error;
   });
 }
 

@@ -150,6 +150,16 @@ int refuse_in_capture(const Stream* stream) {
 
 using namespace cuda_emu;
 
+namespace {
+
+// Pools give back what they keep too much of whenever the host has waited for a stream or an event.
+int waited(int error) {
+  trim_pools();
+  return error;
+}
+
+}  // namespace
+
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* handle, unsigned flags, int priority) {
   return call(kObject, __func__, [&] {
     *handle = reinterpret_cast<cudaStream_t>(create_stream(flags, priority));
@@ -180,13 +190,13 @@ cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned* flags) {
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   return call(kWork, __func__, [&]() -> int {
     if (const int error = refuse_in_capture(stream_of(handle))) return error;
-    return drain_stream(stream_of(handle));
+    return waited(drain_stream(stream_of(handle)));
   });
 }
 cudaError_t cudaDeviceSynchronize() {
   return call(kWork, __func__, [&]() -> int {
     if (const int error = refuse_in_capture()) return error;
-    return drain_all();
+    return waited(drain_all());
   });
 }
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
@@ -272,7 +282,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
     const Event& event = event_of(handle);
     if (event.capture) return cudaErrorCapturedEvent;
     if (const int error = refuse_in_capture()) return error;
-    return drain_event(event);
+    return waited(drain_event(event));
   });
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {

@@ -49,6 +49,12 @@ CUDA_EMU_EXPORT int cuda_emu_fault_struck(void);
 CUDA_EMU_EXPORT int64_t cuda_emu_live_allocations(void);
 CUDA_EMU_EXPORT int64_t cuda_emu_live_bytes(void);
 
+// Device memory that pools hold, in use or kept: of the default pool (0), of all that were created (1).
+CUDA_EMU_EXPORT int64_t cuda_emu_reserved_bytes(int created);
+CUDA_EMU_EXPORT int64_t cuda_emu_pinned_bytes(void);
+// A pool that was created may make a stream wait for another (cudaMemPoolReuseAllowInternalDependencies).
+CUDA_EMU_EXPORT int cuda_emu_internal_dependencies(void);
+
 #ifdef __cplusplus
 }
 #endif
