@@ -41,8 +41,8 @@ export const hotKernels: readonly HotKernel[] = [
   hot("coefficient backward: dpre", "coefficient_backward.cu", `grad_pre_kernel<${streams}, true, ${dtype}>`, 6),
   hot("coefficient backward", "coefficient_backward.cu", `coefficient_kernel<${streams}, (true|false)>`, 6),
   hot("finish", "mhc_pre_backward.cu", `finish_kernel<${streams}, true, ${dtype}>`, 6),
-  hot("Sinkhorn forward", "sinkhorn.cu", `forward_kernel<${streams}>`, 3),
-  hot("Sinkhorn backward", "sinkhorn.cu", `backward_kernel<${streams}>`, 3),
+  hot("Sinkhorn forward", "sinkhorn.cu", `sinkhorn_forward_kernel<${streams}>`, 3),
+  hot("Sinkhorn backward", "sinkhorn.cu", `sinkhorn_backward_kernel<${streams}>`, 3),
 ];
 
 export function hot(what: string, file: string, pattern: string, instances: number): HotKernel {

@@ -45,9 +45,12 @@ function entry(inputs: Inputs, size: ConnectionSize) {
   return { ...p, ...out, forward };
 }
 
+/** The projection has a kernel per dtype of the streams. */
+export const projectionKernel = (size: ConnectionSize) => `projection_${size.dtype}_kernel`;
+
 /** What the two kernels of the entry move on a GPU: stats reads x, collapse reads it again and writes the branch's input. */
 export const gpuEntry = (size: ConnectionSize) => ({
-  projection_kernel: streamBytes(size, size.n * size.channels),
+  [projectionKernel(size)]: streamBytes(size, size.n * size.channels),
   collapse_kernel: streamBytes(size, (size.n + 1) * size.channels),
 });
 

@@ -14,7 +14,7 @@ import {
   shapeOf,
   streamBytes,
 } from "../support/inputs.ts";
-import { gpuEntry } from "./mhc_pre.bench.ts";
+import { gpuEntry, projectionKernel } from "./mhc_pre.bench.ts";
 
 function operands(inputs: Inputs, size: ConnectionSize) {
   const { tokens, n, channels, dtype } = size;
@@ -55,7 +55,7 @@ export function seamCases(size: ConnectionSize): Case[] {
     {
       name: "seam forward",
       ...rest,
-      gpuKernels: { ...gpuEntry(size), projection_kernel: merge },
+      gpuKernels: { ...gpuEntry(size), [projectionKernel(size)]: merge },
       peer,
       prepare: (inputs) => {
         const { ending, parameters, y, entered, sizes } = operands(inputs, size);

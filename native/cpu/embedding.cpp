@@ -7,7 +7,7 @@
 namespace birkhoff::cpu::BIRKHOFF_ISA {
 namespace {
 
-constexpr int64_t kElementsPerTask = 1 << 14;
+constexpr int64_t kEmbeddingsPerTask = 1 << 14;
 constexpr int kVectors = 4;  // columns summed in registers: kVectors * W
 
 template <class G, class T>
@@ -16,7 +16,7 @@ void sum_rows(const EmbeddingBackwardArgs& args, const G* grad_out, T* grad_weig
   const int64_t channels = args.channels;
   constexpr int64_t kColumns = kVectors * W;
   const int64_t blocks = ceil_div(channels, kColumns);
-  const int64_t rows_per_task = max64(1, kElementsPerTask / max64(channels, 1));
+  const int64_t rows_per_task = max64(1, kEmbeddingsPerTask / max64(channels, 1));
   parallel(ceil_div(args.vocabulary, rows_per_task), [&](int64_t task) {
     const int64_t end = min64(args.vocabulary, (task + 1) * rows_per_task);
     for (int64_t v = task * rows_per_task; v < end; ++v)
@@ -43,7 +43,7 @@ void sum_rows(const EmbeddingBackwardArgs& args, const G* grad_out, T* grad_weig
 void embedding_forward(const EmbeddingForwardArgs& args) {
   const int32_t* indices = args.indices.i32();
   const int64_t row_bytes = args.channels * dtype_bytes(args.weight.dtype);
-  const int64_t per_task = max64(1, kElementsPerTask / max64(args.channels, 1));
+  const int64_t per_task = max64(1, kEmbeddingsPerTask / max64(args.channels, 1));
   parallel(ceil_div(args.tokens, per_task), [&](int64_t task) {
     const int64_t end = min64(args.tokens, (task + 1) * per_task);
     for (int64_t t = task * per_task; t < end; ++t) {

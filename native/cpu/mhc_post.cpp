@@ -7,7 +7,7 @@
 namespace birkhoff::cpu::BIRKHOFF_ISA {
 namespace {
 
-constexpr int64_t kTokensPerTask = 8;
+constexpr int64_t kMergedPerTask = 8;
 constexpr int64_t kColumns = 512;  // per pass: dy, x and f of a token stay in L1
 
 enum class Store { kCached, kPastCaches, kPastCachesAndCopy };
@@ -83,9 +83,9 @@ template <int n, class T>
 void backward(const MhcPostBackwardArgs& args) {
   constexpr int rows = n == 1 ? 1 : 2;  // two rows of n = 4 with their products fill the registers
   const int64_t C = args.channels;
-  parallel(ceil_div(args.tokens, kTokensPerTask), [&](int64_t task) {
-    const int64_t end = min64(args.tokens, (task + 1) * kTokensPerTask);
-    for (int64_t t = task * kTokensPerTask; t < end; ++t) {
+  parallel(ceil_div(args.tokens, kMergedPerTask), [&](int64_t task) {
+    const int64_t end = min64(args.tokens, (task + 1) * kMergedPerTask);
+    for (int64_t t = task * kMergedPerTask; t < end; ++t) {
       const T* x = args.x.as<T>() + t * n * C;
       const T* f = args.output.as<T>() + t * C;
       const T* dy = args.grad_y.as<T>() + t * n * C;
@@ -123,9 +123,9 @@ void merge_tokens(const MhcPostForwardArgs& args, int64_t first, int64_t end, bo
 
 void mhc_post_forward(const MhcPostForwardArgs& args) {
   const bool past_caches = streams_past_caches(args.y.data, args.channels, args.y.size * dtype_bytes(args.y.dtype));
-  parallel(ceil_div(args.tokens, kTokensPerTask), [&](int64_t task) {
-    const int64_t first = task * kTokensPerTask;
-    merge_tokens(args, first, min64(args.tokens, first + kTokensPerTask), past_caches);
+  parallel(ceil_div(args.tokens, kMergedPerTask), [&](int64_t task) {
+    const int64_t first = task * kMergedPerTask;
+    merge_tokens(args, first, min64(args.tokens, first + kMergedPerTask), past_caches);
   });
 }
 

@@ -4,15 +4,15 @@
 namespace birkhoff::cpu::BIRKHOFF_ISA {
 namespace {
 
-constexpr int64_t kTokensPerTask = 16;
+constexpr int64_t kEndsPerTask = 16;
 
 template <class T>
 void expand_streams(const NetworkEndArgs& args) {
   const int64_t C = args.channels, n = args.n;
   const vf scale = broadcast(static_cast<float>(args.scale));
-  parallel(ceil_div(args.tokens, kTokensPerTask), [&](int64_t task) {
-    const int64_t end = min64(args.tokens, (task + 1) * kTokensPerTask);
-    for (int64_t t = task * kTokensPerTask; t < end; ++t)
+  parallel(ceil_div(args.tokens, kEndsPerTask), [&](int64_t task) {
+    const int64_t end = min64(args.tokens, (task + 1) * kEndsPerTask);
+    for (int64_t t = task * kEndsPerTask; t < end; ++t)
       for (int64_t c = 0; c < C; c += W) {
         const int64_t count = min64(W, C - c);
         const T* h = args.h.as<T>() + t * C + c;
@@ -32,9 +32,9 @@ template <class T>
 void contract_streams(const NetworkEndArgs& args) {
   const int64_t C = args.channels, n = args.n;
   const vf scale = broadcast(static_cast<float>(args.scale));
-  parallel(ceil_div(args.tokens, kTokensPerTask), [&](int64_t task) {
-    const int64_t end = min64(args.tokens, (task + 1) * kTokensPerTask);
-    for (int64_t t = task * kTokensPerTask; t < end; ++t)
+  parallel(ceil_div(args.tokens, kEndsPerTask), [&](int64_t task) {
+    const int64_t end = min64(args.tokens, (task + 1) * kEndsPerTask);
+    for (int64_t t = task * kEndsPerTask; t < end; ++t)
       for (int64_t c = 0; c < C; c += W) {
         const int64_t count = min64(W, C - c);
         vf sum = {};

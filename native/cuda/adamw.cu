@@ -6,18 +6,18 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kAdamwThreads = 256;
 
 struct Constants {
   float beta1, rest1, beta2, rest2, eps;
 };
 
 template <bool Vector, class G>
-__global__ void __launch_bounds__(kThreads) adamw_kernel(float* param, const G* grad, float* m, float* v, int64_t size,
-                                                         const float* factors, const Constants s) {
+__global__ void __launch_bounds__(kAdamwThreads) adamw_kernel(float* param, const G* grad, float* m, float* v,
+                                                              int64_t size, const float* factors, const Constants s) {
   const float rate = factors[0], root_scale = factors[1], decay = factors[2];
-  const int64_t step = int64_t{8} * kThreads * gridDim.x;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+  const int64_t step = int64_t{8} * kAdamwThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kAdamwThreads + threadIdx.x) * 8; i < size; i += step) {
     const int64_t count = size - i;
     float p[8], g[8], first[8], second[8];
     load_some<Vector>(grad + i, count, g);
@@ -50,8 +50,8 @@ void adamw(const AdamWArgs& args) {
   with_float_type(args.grad.dtype, [&](auto* type) {
     using G = std::remove_pointer_t<decltype(type)>;
     with_bool(size % 8 == 0 && aligned16(args.param, args.grad, args.m, args.v), [&](auto vector) {
-      launch(adamw_kernel<vector(), G>, grid_for(size, 8 * kThreads), kThreads, 0, args.param.f32(), args.grad.as<G>(),
-             args.m.f32(), args.v.f32(), size, args.slot_factors(), s);
+      launch(adamw_kernel<vector(), G>, grid_for(size, 8 * kAdamwThreads), kAdamwThreads, 0, args.param.f32(),
+             args.grad.as<G>(), args.m.f32(), args.v.f32(), size, args.slot_factors(), s);
     });
   });
 }

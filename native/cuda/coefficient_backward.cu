@@ -13,7 +13,7 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kCoefficientBackwardThreads = 128;
 
 // <du, x_i> of one token per block.
 template <int n, bool Vector, class T>
@@ -46,11 +46,11 @@ struct CoefficientArgs {
 
 // Two blocks an SM: shared memory has no room for more divisors, so registers need not be saved.
 template <int n, bool Head>
-__global__ void __launch_bounds__(kThreads, 2) coefficient_kernel(const CoefficientArgs a) {
+__global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_kernel(const CoefficientArgs a) {
   using Coefs = Coefficients<n, Head, float>;
   constexpr int N = Coefs::kCount, kGroups = Head ? 1 : 3, kAll = n * n + 2 * n, kPadded = (kAll + 15) / 16 * 16;
   BIRKHOFF_DYNAMIC_SHARED(float, divisors);  // of the block's tokens
-  BIRKHOFF_SHARED(float, warp_sums, [kThreads / 32][N + kGroups]);
+  BIRKHOFF_SHARED(float, warp_sums, [kCoefficientBackwardThreads / 32][N + kGroups]);
   const int64_t t = int64_t{blockIdx.x} * a.tokens_per_block + threadIdx.x;
   const bool live = static_cast<int>(threadIdx.x) < a.tokens_per_block && t < a.tokens;
   float dz[N + kGroups] = {};  // then what the token adds to dalpha
@@ -185,7 +185,8 @@ FinishScratch::FinishScratch(const FinishShape& shape, void* scratch) {
 void coefficient_backward(const MhcPreBackwardArgs& args, const FinishScratch& scratch) {
   const FinishShape shape{args.tokens, args.n, args.channels};
   const int64_t rows = args.coefficients(), groups = args.head() ? 1 : 3;
-  const SinkhornThreads threads = sinkhorn_threads(args.n, args.head() ? 1 : args.options.iters, kThreads);
+  const SinkhornThreads threads =
+      sinkhorn_threads(args.n, args.head() ? 1 : args.options.iters, kCoefficientBackwardThreads);
   const int64_t blocks = ceil_div(args.tokens, threads.count);
   if (args.tokens > 0) {
     with_streams(args.n, [&](auto n) {

@@ -8,7 +8,7 @@ namespace birkhoff::cuda {
 namespace {
 
 constexpr int kTokens = 8;
-constexpr int kThreads = 256;
+constexpr int kCollapseThreads = 256;
 
 // Blocks of an SM to find registers for; left to itself the compiler spills to get one more.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
@@ -24,12 +24,12 @@ inline constexpr int kBlocks = n < 4   ? 4
 // The branch input of the block's tokens, for its columns.
 template <int n, bool Vector, class T>
 __device__ __forceinline__ void mix_streams(const CollapseArgs& a, int64_t first, int live, const float (*pre)[n]) {
-  const int64_t C = a.channels, step = int64_t{kThreads} * 8 * gridDim.y;
+  const int64_t C = a.channels, step = int64_t{kCollapseThreads} * 8 * gridDim.y;
   const T* x = static_cast<const T*>(a.x);
   T* input = static_cast<T*>(a.input);
   for (int t = 0; t < live; ++t) {
     const int64_t token = first + t;
-    for (int64_t c = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * 8; c < C; c += step) {
+    for (int64_t c = (int64_t{blockIdx.y} * kCollapseThreads + threadIdx.x) * 8; c < C; c += step) {
       float v[n][8], sum[8];
 #pragma unroll
       for (int i = 0; i < n; ++i) load_some<Vector>(x + (token * n + i) * C + c, C - c, v[i]);
@@ -46,7 +46,7 @@ __device__ __forceinline__ void mix_streams(const CollapseArgs& a, int64_t first
 
 // One kernel for all streams: most of its code is Sinkhorn, which does not depend on them.
 template <int n, bool Head>
-__global__ void __launch_bounds__(kThreads, kBlocks<n>)
+__global__ void __launch_bounds__(kCollapseThreads, kBlocks<n>)
     collapse_kernel(const CollapseArgs a, bool bfloat, bool vector) {
   using Coefs = Coefficients<n, Head, float>;
   constexpr int N = Coefs::kCount, kPadded = 8 * kRowTiles<n>;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<n>)
   const int live = static_cast<int>(a.tokens - first < kTokens ? a.tokens - first : kTokens);
   const bool writes = blockIdx.y == 0;  // blocks of one tile differ in their columns only
 
-  for (int k = threadIdx.x; k < live * N; k += kThreads) {
+  for (int k = threadIdx.x; k < live * N; k += kCollapseThreads) {
     const int t = k / N, row = k % N;
     const int64_t token = first + t;
     float q = 0.0f, squares = 0.0f;
@@ -109,13 +109,13 @@ __global__ void __launch_bounds__(kThreads, kBlocks<n>)
 void collapse(const CollapseArgs& args, int64_t n, DType dtype, bool head) {
   const int64_t tiles = ceil_div(args.tokens, kTokens);
   // Few tokens: several blocks per tile, each for some of the columns.
-  const int64_t wanted = 2 * current().multiprocessors / tiles, most = ceil_div(args.channels, kThreads * 8);
+  const int64_t wanted = 2 * current().multiprocessors / tiles, most = ceil_div(args.channels, kCollapseThreads * 8);
   const int64_t columns = wanted < 1 ? 1 : wanted < most ? wanted : most;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(columns));
   const bool vector = args.channels % 8 == 0 && aligned16(args.x) && aligned16(args.input);
   with_streams(n, [&](auto streams) {
     with_bool(head, [&](auto is_head) {
-      launch(collapse_kernel<streams(), is_head()>, grid, kThreads, 0, args, dtype == DType::kBFloat16, vector);
+      launch(collapse_kernel<streams(), is_head()>, grid, kCollapseThreads, 0, args, dtype == DType::kBFloat16, vector);
     });
   });
 }

@@ -8,31 +8,32 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kCreationThreads = 256;
 
 // Word: four bytes where the start allows, else one bfloat16.
 template <class Word>
-__global__ void __launch_bounds__(kThreads) fill_kernel(Word* out, int64_t size, Word value) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step) out[i] = value;
+__global__ void __launch_bounds__(kCreationThreads) fill_kernel(Word* out, int64_t size, Word value) {
+  const int64_t step = int64_t{kCreationThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kCreationThreads + threadIdx.x; i < size; i += step) out[i] = value;
 }
 
-__global__ void __launch_bounds__(kThreads) fill_vectors_kernel(uint4* out, int64_t size, uint32_t value) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step)
+__global__ void __launch_bounds__(kCreationThreads) fill_vectors_kernel(uint4* out, int64_t size, uint32_t value) {
+  const int64_t step = int64_t{kCreationThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kCreationThreads + threadIdx.x; i < size; i += step)
     out[i] = make_uint4(value, value, value, value);
 }
 
 template <class Word>
 void fill_words(Word* out, int64_t size, Word value) {
-  launch(fill_kernel<Word>, grid_for(size, kThreads), kThreads, 0, out, size, value);
+  launch(fill_kernel<Word>, grid_for(size, kCreationThreads), kCreationThreads, 0, out, size, value);
 }
 
 // out_i = mean + std z_i, eight at a time: two draws of Philox, four pairs of deviates.
 template <bool Vector, class T>
-__global__ void __launch_bounds__(kThreads) randn_kernel(T* out, int64_t size, uint64_t seed, double mean, double std) {
-  const int64_t step = int64_t{8} * kThreads * gridDim.x;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+__global__ void __launch_bounds__(kCreationThreads)
+    randn_kernel(T* out, int64_t size, uint64_t seed, double mean, double std) {
+  const int64_t step = int64_t{8} * kCreationThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kCreationThreads + threadIdx.x) * 8; i < size; i += step) {
     float drawn[8];
 #pragma unroll
     for (int k = 0; k < 8; k += 4) {
@@ -50,9 +51,9 @@ __global__ void __launch_bounds__(kThreads) randn_kernel(T* out, int64_t size, u
 }
 
 template <bool Vector, class From, class To>
-__global__ void __launch_bounds__(kThreads) cast_floats_kernel(const From* x, To* out, int64_t size) {
-  const int64_t step = int64_t{8} * kThreads * gridDim.x;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+__global__ void __launch_bounds__(kCreationThreads) cast_floats_kernel(const From* x, To* out, int64_t size) {
+  const int64_t step = int64_t{8} * kCreationThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kCreationThreads + threadIdx.x) * 8; i < size; i += step) {
     float v[8];
     load_some<Vector>(x + i, size - i, v);
     store_some<Vector>(out + i, size - i, v);
@@ -73,20 +74,21 @@ __device__ __forceinline__ void convert(int32_t v, bfloat16& out) {
 }
 
 template <class From, class To>
-__global__ void __launch_bounds__(kThreads) cast_each_kernel(const From* x, To* out, int64_t size) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step) convert(x[i], out[i]);
+__global__ void __launch_bounds__(kCreationThreads) cast_each_kernel(const From* x, To* out, int64_t size) {
+  const int64_t step = int64_t{kCreationThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kCreationThreads + threadIdx.x; i < size; i += step) convert(x[i], out[i]);
 }
 
 template <class From, class To>
 void cast_floats(const From* x, To* out, int64_t size) {
   with_bool(size % 8 == 0 && aligned16(x) && aligned16(out), [&](auto vector) {
-    launch(cast_floats_kernel<vector(), From, To>, grid_for(size, 8 * kThreads), kThreads, 0, x, out, size);
+    launch(cast_floats_kernel<vector(), From, To>, grid_for(size, 8 * kCreationThreads), kCreationThreads, 0, x, out,
+           size);
   });
 }
 template <class From, class To>
 void cast_each(const From* x, To* out, int64_t size) {
-  launch(cast_each_kernel<From, To>, grid_for(size, kThreads), kThreads, 0, x, out, size);
+  launch(cast_each_kernel<From, To>, grid_for(size, kCreationThreads), kCreationThreads, 0, x, out, size);
 }
 
 }  // namespace
@@ -104,7 +106,8 @@ void fill(const FillArgs& args) {
   else
     memcpy(&word, &rounded, 4);
   if (bytes % 16 == 0 && aligned16(args.out))
-    launch(fill_vectors_kernel, grid_for(bytes / 16, kThreads), kThreads, 0, args.out.as<uint4>(), bytes / 16, word);
+    launch(fill_vectors_kernel, grid_for(bytes / 16, kCreationThreads), kCreationThreads, 0, args.out.as<uint4>(),
+           bytes / 16, word);
   else if (narrow)
     fill_words(args.out.as<uint16_t>(), size, static_cast<uint16_t>(word));
   else
@@ -116,8 +119,8 @@ void randn(const RandnArgs& args) {
   with_float_type(args.out.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.out.size % 8 == 0 && aligned16(args.out), [&](auto vector) {
-      launch(randn_kernel<vector(), T>, grid_for(args.out.size, 8 * kThreads), kThreads, 0, args.out.as<T>(),
-             args.out.size, static_cast<uint64_t>(args.seed), args.mean, args.std);
+      launch(randn_kernel<vector(), T>, grid_for(args.out.size, 8 * kCreationThreads), kCreationThreads, 0,
+             args.out.as<T>(), args.out.size, static_cast<uint64_t>(args.seed), args.mean, args.std);
     });
   });
 }

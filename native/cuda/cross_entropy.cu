@@ -12,8 +12,8 @@ constexpr int64_t kSegment = 4 * 8 * kRowThreads;  // classes of one block of th
 
 template <bool Vector, class T>
 __global__ void __launch_bounds__(kRowThreads)
-    forward_kernel(const T* logits, const int32_t* targets, float* log_sum_exp, float* losses, int64_t tokens,
-                   int64_t classes, IndexErrors::Word* bad) {
+    cross_entropy_forward_kernel(const T* logits, const int32_t* targets, float* log_sum_exp, float* losses,
+                                 int64_t tokens, int64_t classes, IndexErrors::Word* bad) {
   BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
   for (int64_t t = blockIdx.x; t < tokens; t += gridDim.x) {
     const T* row = logits + t * classes;
@@ -44,8 +44,8 @@ __global__ void __launch_bounds__(kSumThreads) mean_kernel(const float* losses, 
 // Blocks: x over tokens, y over segments of the classes. A target out of range has already failed the forward pass.
 template <bool Vector, class T>
 __global__ void __launch_bounds__(kRowThreads)
-    backward_kernel(const T* logits, const int32_t* targets, const float* log_sum_exp, const float* grad_loss,
-                    T* grad_logits, int64_t tokens, int64_t classes) {
+    cross_entropy_backward_kernel(const T* logits, const int32_t* targets, const float* log_sum_exp,
+                                  const float* grad_loss, T* grad_logits, int64_t tokens, int64_t classes) {
   const float scale = *grad_loss / static_cast<float>(tokens);
   for (int64_t t = blockIdx.x; t < tokens; t += gridDim.x) {
     const float shift = log_sum_exp[t];
@@ -72,7 +72,7 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args) {
   with_float_type(args.logits.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.classes % 8 == 0 && aligned16(args.logits), [&](auto vector) {
-      launch(forward_kernel<vector(), T>, row_blocks(args.tokens), threads_per_token(args.classes), 0,
+      launch(cross_entropy_forward_kernel<vector(), T>, row_blocks(args.tokens), threads_per_token(args.classes), 0,
              args.logits.as<T>(), args.targets.i32(), args.log_sum_exp.f32(), losses, args.tokens, args.classes, bad);
     });
   });
@@ -88,7 +88,7 @@ void cross_entropy_backward(const CrossEntropyBackwardArgs& args) {
   with_float_type(args.logits.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.classes % 8 == 0 && aligned16(args.logits, args.grad_logits), [&](auto vector) {
-      launch(backward_kernel<vector(), T>, grid, threads_per_token(args.classes), 0, args.logits.as<T>(),
+      launch(cross_entropy_backward_kernel<vector(), T>, grid, threads_per_token(args.classes), 0, args.logits.as<T>(),
              args.targets.i32(), args.log_sum_exp.f32(), args.grad_loss.f32(), args.grad_logits.as<T>(), args.tokens,
              args.classes);
     });

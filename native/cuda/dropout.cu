@@ -7,15 +7,15 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kDropoutThreads = 256;
 
 template <bool Vector, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kDropoutThreads)
     dropout_kernel(const T* x, T* y, int64_t size, const uint32_t* device_seed, uint64_t given_seed, uint32_t lowest,
                    bool any, float scale) {
   const uint64_t seed = dropout_seed(device_seed, given_seed);
-  const int64_t step = int64_t{8} * kThreads * gridDim.x;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+  const int64_t step = int64_t{8} * kDropoutThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kDropoutThreads + threadIdx.x) * 8; i < size; i += step) {
     float v[8];
     load_some<Vector>(x + i, size - i, v);
 #pragma unroll
@@ -39,8 +39,8 @@ void dropout(const DropoutArgs& args) {
   with_float_type(args.x.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.x.size % 8 == 0 && aligned16(args.x, args.y), [&](auto vector) {
-      launch(dropout_kernel<vector(), T>, grid_for(args.x.size, 8 * kThreads), kThreads, 0, args.x.as<T>(),
-             args.y.as<T>(), args.x.size, args.device_seed(), static_cast<uint64_t>(args.seed),
+      launch(dropout_kernel<vector(), T>, grid_for(args.x.size, 8 * kDropoutThreads), kDropoutThreads, 0,
+             args.x.as<T>(), args.y.as<T>(), args.x.size, args.device_seed(), static_cast<uint64_t>(args.seed),
              static_cast<uint32_t>(threshold), any, scale);
     });
   });

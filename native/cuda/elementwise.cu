@@ -6,13 +6,13 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kElementwiseThreads = 256;
 
 // out[0] = f(in...): any number of inputs of one size.
 template <bool Vector, class T, class F, class... In>
-__global__ void __launch_bounds__(kThreads) map_kernel(int64_t size, F f, T* out, const In*... in) {
-  const int64_t step = int64_t{8} * kThreads * gridDim.x;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * 8; i < size; i += step) {
+__global__ void __launch_bounds__(kElementwiseThreads) map_kernel(int64_t size, F f, T* out, const In*... in) {
+  const int64_t step = int64_t{8} * kElementwiseThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kElementwiseThreads + threadIdx.x) * 8; i < size; i += step) {
     float result[8];
     f(
         result, [&](const T* p, float(&v)[8]) { load_some<Vector>(p + i, size - i, v); }, in...);
@@ -54,7 +54,7 @@ void map(const F& f, const View& out, const V&... in) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(out.size % 8 == 0 && aligned16(out, in...), [&](auto vector) {
       launch(map_kernel<vector(), T, Lift<F>, std::enable_if_t<true || sizeof(V), T>...>,
-             grid_for(out.size, 8 * kThreads), kThreads, 0, out.size, Lift<F>{f}, out.as<T>(),
+             grid_for(out.size, 8 * kElementwiseThreads), kElementwiseThreads, 0, out.size, Lift<F>{f}, out.as<T>(),
              static_cast<const T*>(in.data)...);
     });
   });
@@ -62,10 +62,10 @@ void map(const F& f, const View& out, const V&... in) {
 
 // out = f(a, b) where b repeats with its own length.
 template <class T, class F>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kElementwiseThreads)
     repeat_kernel(int64_t size, int64_t period, F f, const T* a, const T* b, T* out) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < size; i += step)
+  const int64_t step = int64_t{kElementwiseThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kElementwiseThreads + threadIdx.x; i < size; i += step)
     from_float(f(to_float(a[i]), to_float(b[i % period])), out[i]);
 }
 
@@ -75,8 +75,9 @@ void binary(const BinaryArgs& args, const F& f) {
   if (args.a.size == 0) return;
   with_float_type(args.a.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch(repeat_kernel<T, F>, grid_for(args.a.size, kThreads), kThreads, 0, args.a.size, args.b.size, f,
-           static_cast<const T*>(args.a.as<T>()), static_cast<const T*>(args.b.as<T>()), args.out.as<T>());
+    launch(repeat_kernel<T, F>, grid_for(args.a.size, kElementwiseThreads), kElementwiseThreads, 0, args.a.size,
+           args.b.size, f, static_cast<const T*>(args.a.as<T>()), static_cast<const T*>(args.b.as<T>()),
+           args.out.as<T>());
   });
 }
 

@@ -11,19 +11,19 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kEmbeddingThreads = 256;
 constexpr int kPerThread = 4;
-constexpr int kChunk = kThreads * kPerThread;
+constexpr int kChunk = kEmbeddingThreads * kPerThread;
 constexpr int kColumns = 8 * 32;  // of one warp of the sum
 
 // Word: 16 bytes of a row where every row is whole ones, else one element.
 template <class Word>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kEmbeddingThreads)
     gather_kernel(const int32_t* indices, const Word* weight, Word* out, int64_t total, int64_t width,
                   int64_t vocabulary, IndexErrors::Word* bad) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
+  const int64_t step = int64_t{kEmbeddingThreads} * gridDim.x;
 #pragma unroll 2
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < total; i += step) {
+  for (int64_t i = int64_t{blockIdx.x} * kEmbeddingThreads + threadIdx.x; i < total; i += step) {
     const int64_t t = i / width, at = i % width;
     const int32_t index = indices[t];
     if (index >= 0 && index < vocabulary) {
@@ -40,7 +40,7 @@ struct Sorted {
 };
 
 // Each chunk by itself. An index out of range goes to the end, as `vocabulary`.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kEmbeddingThreads)
     sort_chunks_kernel(const int32_t* indices, int64_t tokens, int32_t vocabulary, const Sorted chunks,
                        IndexErrors::Word* bad) {
   BIRKHOFF_SHARED(int32_t, keys, [kChunk]);
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kThreads)
   int rank[kPerThread] = {};
 #pragma unroll
   for (int j = 0; j < kPerThread; ++j) {
-    const int i = j * kThreads + threadIdx.x;
+    const int i = j * kEmbeddingThreads + threadIdx.x;
     if (i >= count) continue;
     own[j] = indices[first + i];
     if (own[j] < 0 || own[j] >= vocabulary) {
@@ -65,11 +65,11 @@ __global__ void __launch_bounds__(kThreads)
     const int32_t key = keys[other];
 #pragma unroll
     for (int j = 0; j < kPerThread; ++j)
-      rank[j] += key < own[j] || (key == own[j] && other < j * kThreads + static_cast<int>(threadIdx.x));
+      rank[j] += key < own[j] || (key == own[j] && other < j * kEmbeddingThreads + static_cast<int>(threadIdx.x));
   }
 #pragma unroll
   for (int j = 0; j < kPerThread; ++j) {
-    const int i = j * kThreads + threadIdx.x;
+    const int i = j * kEmbeddingThreads + threadIdx.x;
     if (i >= count) continue;
     chunks.index[first + rank[j]] = own[j];
     chunks.token[first + rank[j]] = static_cast<int32_t>(first + i);
@@ -89,9 +89,9 @@ __device__ __forceinline__ int count_below(const int32_t* keys, int count, int64
   return low;
 }
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kEmbeddingThreads)
     merge_chunks_kernel(const Sorted chunks, int64_t tokens, const Sorted sorted) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t i = int64_t{blockIdx.x} * kEmbeddingThreads + threadIdx.x;
   if (i >= tokens) return;
   const int64_t key = chunks.index[i], own = i / kChunk;
   int64_t rank = i % kChunk;
@@ -111,9 +111,9 @@ struct Ranges {
   int32_t *begin, *end;
 };
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kEmbeddingThreads)
     mark_rows_kernel(const Sorted sorted, int64_t tokens, int32_t vocabulary, const Ranges ranges) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t i = int64_t{blockIdx.x} * kEmbeddingThreads + threadIdx.x;
   if (i >= tokens) return;
   const int32_t index = sorted.index[i];
   if (index >= vocabulary) return;
@@ -123,10 +123,10 @@ __global__ void __launch_bounds__(kThreads)
 
 // A warp per row of the table and 256 columns.
 template <bool Vector, class G, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kEmbeddingThreads)
     sum_kernel(const G* grad_out, const int32_t* sorted_tokens, const Ranges ranges, T* grad_weight, int64_t channels,
                int64_t parts, int64_t total) {
-  constexpr int kWarps = kThreads / 32;
+  constexpr int kWarps = kEmbeddingThreads / 32;
   const int64_t step = int64_t{gridDim.x} * kWarps;
   for (int64_t task = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32; task < total; task += step) {
     const int64_t v = task / parts, c = task % parts * kColumns + threadIdx.x % 32 * 8, count = channels - c;
@@ -148,8 +148,8 @@ template <class Word>
 void gather(const EmbeddingForwardArgs& args, int64_t width) {
   IndexErrors::Word* const bad = current().index_errors.word("embedding", "indices", args.vocabulary);
   const int64_t total = args.tokens * width;
-  launch(gather_kernel<Word>, grid_for(total, kThreads), kThreads, 0, args.indices.i32(), args.weight.as<Word>(),
-         args.out.as<Word>(), total, width, args.vocabulary, bad);
+  launch(gather_kernel<Word>, grid_for(total, kEmbeddingThreads), kEmbeddingThreads, 0, args.indices.i32(),
+         args.weight.as<Word>(), args.out.as<Word>(), total, width, args.vocabulary, bad);
 }
 
 }  // namespace
@@ -177,19 +177,20 @@ void embedding_backward(const EmbeddingBackwardArgs& args) {
   context.check(cudaMemsetAsync(scratch, 0xff, static_cast<size_t>(8 * args.vocabulary), context.compute),
                 "cudaMemsetAsync");
   if (tokens > 0) {
-    const auto blocks = static_cast<unsigned>(ceil_div(tokens, kThreads));
-    launch(sort_chunks_kernel, static_cast<unsigned>(ceil_div(tokens, kChunk)), kThreads, 0, args.indices.i32(), tokens,
-           vocabulary, chunks, context.index_errors.word("embedding", "indices", args.vocabulary));
-    launch(merge_chunks_kernel, blocks, kThreads, 0, chunks, tokens, sorted);
-    launch(mark_rows_kernel, blocks, kThreads, 0, sorted, tokens, vocabulary, ranges);
+    const auto blocks = static_cast<unsigned>(ceil_div(tokens, kEmbeddingThreads));
+    launch(sort_chunks_kernel, static_cast<unsigned>(ceil_div(tokens, kChunk)), kEmbeddingThreads, 0,
+           args.indices.i32(), tokens, vocabulary, chunks,
+           context.index_errors.word("embedding", "indices", args.vocabulary));
+    launch(merge_chunks_kernel, blocks, kEmbeddingThreads, 0, chunks, tokens, sorted);
+    launch(mark_rows_kernel, blocks, kEmbeddingThreads, 0, sorted, tokens, vocabulary, ranges);
   }
   with_float_type(args.grad_out.dtype, [&](auto* grad) {
     with_float_type(args.grad_weight.dtype, [&](auto* weight) {
       using G = std::remove_pointer_t<decltype(grad)>;
       using T = std::remove_pointer_t<decltype(weight)>;
       with_bool(args.channels % 8 == 0 && aligned16(args.grad_out, args.grad_weight), [&](auto vector) {
-        launch(sum_kernel<vector(), G, T>, grid_for(total, kThreads / 32), kThreads, 0, args.grad_out.as<G>(),
-               sorted.token, ranges, args.grad_weight.as<T>(), args.channels, parts, total);
+        launch(sum_kernel<vector(), G, T>, grid_for(total, kEmbeddingThreads / 32), kEmbeddingThreads, 0,
+               args.grad_out.as<G>(), sorted.token, ranges, args.grad_weight.as<T>(), args.channels, parts, total);
       });
     });
   });

@@ -1,13 +1,13 @@
 // What one warp of "finish" (mhc_pre_backward.cu) holds and does: 8 L columns of one stream (L = 8, for eight streams
 // 4), a tile of 16 tokens at a time.
 //
-// With g = lane / 4 and p = lane % 4 a lane holds the tokens 2p, 2p + 1, 2p + 8, 2p + 9 and the columns L g .. L g + L -
-// 1: L elements per load, whole lines per token. That is the layout of mma's left operand for dphi^T = x^T (r dm) (tokens
-// are summed over), once pairs of tokens are put together, and of its result for dx^T = phi^T (r dm)^T, so x is loaded
-// once and nothing is shuffled.
+// With g = lane / 4 and p = lane % 4 a lane holds the tokens 2p, 2p + 1, 2p + 8, 2p + 9 and the columns L g .. L g + L
+// - 1: L elements per load, whole lines per token. That is the layout of mma's left operand for dphi^T = x^T (r dm)
+// (tokens are summed over), once pairs of tokens are put together, and of its result for dx^T = phi^T (r dm)^T, so x is
+// loaded once and nothing is shuffled.
 //
-// Tensor cores cut off what they add to a long sum (projection_tile.h). So dphi is summed from zero over 128 tokens at a
-// time, low terms of r dm first in each tile, and these sums are joined in float32, in order, in shared memory.
+// Tensor cores cut off what they add to a long sum (projection_tile.h). So dphi is summed from zero over 128 tokens at
+// a time, low terms of r dm first in each tile, and these sums are joined in float32, in order, in shared memory.
 #pragma once
 #include <type_traits>
 
@@ -140,8 +140,12 @@ struct FinishWarp {
     for (int k = 0; k < kSums; ++k) sums[k * 32] = make_float4(0, 0, 0, 0);
   }
 
-  __device__ __forceinline__ bool has_dy() const { return given == Given::kAny ? a.dy != nullptr : given == Given::kBoth; }
-  __device__ __forceinline__ bool has_du() const { return given == Given::kAny ? a.du != nullptr : true; }
+  __device__ __forceinline__ bool has_dy() const {
+    return given == Given::kAny ? a.dy != nullptr : given == Given::kBoth;
+  }
+  __device__ __forceinline__ bool has_du() const {
+    return given == Given::kAny ? a.du != nullptr : true;
+  }
   __device__ __forceinline__ int64_t token_of(int64_t tile, int e) const {
     return tile * 16 + 2 * p + e % 2 + 8 * (e / 2);
   }
@@ -209,8 +213,7 @@ struct FinishWarp {
     const int slot = e % kAhead;
     float sum[L];
 #pragma unroll
-    for (int k = 0; k < L; ++k)
-      sum[k] = vfma(weights[slot][n + 1], x[e][k], product[k / 2][e / 2][k % 2 * 2 + e % 2]);
+    for (int k = 0; k < L; ++k) sum[k] = vfma(weights[slot][n + 1], x[e][k], product[k / 2][e / 2][k % 2 * 2 + e % 2]);
     if (has_dy())
 #pragma unroll
       for (int i = 0; i < n; ++i)

@@ -52,7 +52,7 @@ __device__ __forceinline__ void fetch(bfloat16* tile, const Operand& from, int64
 }
 
 template <int Tile>
-constexpr int kThreads = 2 * Tile;  // warps [2][Tile / 32], each [Tile / 2, 32] of c
+constexpr int kGemmBfloat16Threads = 2 * Tile;  // warps [2][Tile / 32], each [Tile / 2, 32] of c
 
 template <bool TransposeA, bool TransposeB, int Tile>
 struct Shared {
@@ -110,7 +110,8 @@ __device__ __forceinline__ void join(float (&sums)[Rows][Columns][4], float (&pa
 }
 
 template <bool TransposeA, bool TransposeB, int Tile>
-__global__ void __launch_bounds__(kThreads<Tile>) gemm_bfloat16_kernel(const Gemm g, bool vector_a, bool vector_b) {
+__global__ void __launch_bounds__(kGemmBfloat16Threads<Tile>)
+    gemm_bfloat16_kernel(const Gemm g, bool vector_a, bool vector_b) {
   using S = Shared<TransposeA, TransposeB, Tile>;
   constexpr int rows = Tile / 32, columns = 4;
   BIRKHOFF_DYNAMIC_SHARED(bfloat16, shared);
@@ -128,9 +129,10 @@ __global__ void __launch_bounds__(kThreads<Tile>) gemm_bfloat16_kernel(const Gem
       if (step < steps) {
         bfloat16* stage = shared + step % kStages * S::stage;
         const int64_t depth = step * kSlice;
-        fetch<typename S::A, kThreads<Tile>>(stage, a, TransposeA ? depth : row0, TransposeA ? row0 : depth);
-        fetch<typename S::B, kThreads<Tile>>(stage + S::A::elements, b, TransposeB ? column0 : depth,
-                                             TransposeB ? depth : column0);
+        fetch<typename S::A, kGemmBfloat16Threads<Tile>>(stage, a, TransposeA ? depth : row0,
+                                                         TransposeA ? row0 : depth);
+        fetch<typename S::B, kGemmBfloat16Threads<Tile>>(stage + S::A::elements, b, TransposeB ? column0 : depth,
+                                                         TransposeB ? depth : column0);
       }
       ptx::copy_async_commit();
     };
@@ -165,7 +167,7 @@ void bfloat16_gemm(const Gemm& g) {
     with_bool(g.transpose_b, [&](auto transpose_b) {
       with_bool(wants_large_tiles(g), [&](auto large) {
         constexpr int tile = large() ? 128 : 64;
-        launch(gemm_bfloat16_kernel<transpose_a(), transpose_b(), tile>, tile_grid(g, tile), kThreads<tile>,
+        launch(gemm_bfloat16_kernel<transpose_a(), transpose_b(), tile>, tile_grid(g, tile), kGemmBfloat16Threads<tile>,
                Shared<transpose_a(), transpose_b(), tile>::bytes, g, vector_a, vector_b);
       });
     });

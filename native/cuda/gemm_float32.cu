@@ -5,10 +5,10 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kGemmFloat32Threads = 256;
 template <int Tile>
-constexpr int kSlice = 4 * kThreads / Tile;  // each thread loads four elements of either operand
-constexpr int kPad = 4;                      // floats: rows of the tile keep their 16-byte boundaries
+constexpr int kSlice = 4 * kGemmFloat32Threads / Tile;  // each thread loads four elements of either operand
+constexpr int kPad = 4;                                 // floats: rows of the tile keep their 16-byte boundaries
 
 // One operand as a block sees it: element (span, depth), span along m or n from the tile's edge, depth along k.
 template <class T>
@@ -79,7 +79,8 @@ __device__ __forceinline__ void place(Slice<Tile>& tile, const float (&v)[4], bo
 
 // A thread computes Tile / 64 by Tile / 64 squares of 4 x 4, 64 apart.
 template <class TA, class TB, int Tile>
-__global__ void __launch_bounds__(kThreads, 2) gemm_float32_kernel(const Gemm g, bool vector_a, bool vector_b) {
+__global__ void __launch_bounds__(kGemmFloat32Threads, 2)
+    gemm_float32_kernel(const Gemm g, bool vector_a, bool vector_b) {
   constexpr int squares = Tile / 64, width = 4 * squares;
   BIRKHOFF_SHARED_ALIGNED(16, float, left, [2][kSlice<Tile>][Tile + kPad]);
   BIRKHOFF_SHARED_ALIGNED(16, float, right, [2][kSlice<Tile>][Tile + kPad]);
@@ -142,7 +143,7 @@ void float32_gemm(const Gemm& g) {
       if constexpr (std::is_same_v<A, float> || std::is_same_v<B, float>)
         with_bool(wants_large_tiles(g), [&](auto large) {
           constexpr int tile = large() ? 128 : 64;
-          launch(gemm_float32_kernel<A, B, tile>, tile_grid(g, tile), kThreads, 0, g, vector_a, vector_b);
+          launch(gemm_float32_kernel<A, B, tile>, tile_grid(g, tile), kGemmFloat32Threads, 0, g, vector_a, vector_b);
         });
     });
   });

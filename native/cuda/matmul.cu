@@ -6,20 +6,21 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kMatmulThreads = 256;
 
 template <class T, class B>
-__global__ void __launch_bounds__(kThreads) broadcast_bias_kernel(int64_t rows, int64_t columns, const B* bias, T* c) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < rows * columns; i += step)
+__global__ void __launch_bounds__(kMatmulThreads)
+    broadcast_bias_kernel(int64_t rows, int64_t columns, const B* bias, T* c) {
+  const int64_t step = int64_t{kMatmulThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kMatmulThreads + threadIdx.x; i < rows * columns; i += step)
     from_float(to_float(bias[i % columns]), c[i]);
 }
 
 // partial[part][j] = sum of column j over the rows of a part, in their order.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kMatmulThreads)
     column_parts_kernel(int64_t rows, int64_t columns, int64_t parts, const T* x, float* partial) {
-  const int64_t column = int64_t{blockIdx.x} * kThreads + threadIdx.x, part = blockIdx.y;
+  const int64_t column = int64_t{blockIdx.x} * kMatmulThreads + threadIdx.x, part = blockIdx.y;
   if (column >= columns) return;
   float sum = 0.0f;
 #pragma unroll 8
@@ -29,9 +30,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kMatmulThreads)
     fold_parts_kernel(int64_t columns, int64_t parts, const float* partial, T* out) {
-  const int64_t column = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t column = int64_t{blockIdx.x} * kMatmulThreads + threadIdx.x;
   if (column >= columns) return;
   float sum = partial[column];
 #pragma unroll 8
@@ -47,8 +48,8 @@ void broadcast_bias(const Gemm& g) {
       using C = std::remove_pointer_t<decltype(c)>;
       using B = std::remove_pointer_t<decltype(bias)>;
       // The matrices of matmul lie one behind the other.
-      launch(broadcast_bias_kernel<C, B>, grid_for(g.batch * g.m * g.n, kThreads), kThreads, 0, g.batch * g.m, g.n,
-             static_cast<const B*>(g.bias), static_cast<C*>(g.c));
+      launch(broadcast_bias_kernel<C, B>, grid_for(g.batch * g.m * g.n, kMatmulThreads), kMatmulThreads, 0,
+             g.batch * g.m, g.n, static_cast<const B*>(g.bias), static_cast<C*>(g.c));
     });
   });
 }
@@ -76,16 +77,16 @@ void matmul(const MatmulArgs& args) {
 void column_sum(const ColumnSumArgs& args) {
   const int64_t parts = args.parts(), columns = args.columns;
   if (columns == 0) return;
-  const auto blocks = static_cast<unsigned>(ceil_div(columns, kThreads));
+  const auto blocks = static_cast<unsigned>(ceil_div(columns, kMatmulThreads));
   float* const partial = static_cast<float*>(args.scratch);
   with_float_type(args.x.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch(column_parts_kernel<T>, dim3(blocks, static_cast<unsigned>(parts)), kThreads, 0, args.rows, columns, parts,
-           args.x.as<T>(), partial);
+    launch(column_parts_kernel<T>, dim3(blocks, static_cast<unsigned>(parts)), kMatmulThreads, 0, args.rows, columns,
+           parts, args.x.as<T>(), partial);
   });
   with_float_type(args.out.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch(fold_parts_kernel<T>, blocks, kThreads, 0, columns, parts, partial, args.out.as<T>());
+    launch(fold_parts_kernel<T>, blocks, kMatmulThreads, 0, columns, parts, partial, args.out.as<T>());
   });
 }
 

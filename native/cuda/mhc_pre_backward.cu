@@ -90,7 +90,7 @@ void finish(const MhcPreBackwardArgs& args, const FinishShape& shape, const Fini
                                   .token_tiles = shape.token_tiles(),
                                   .tiles_per_part = shape.tiles_per_part(),
                                   .rows = static_cast<int>(args.coefficients())};
-  // The other combinations are rare, and so are rows that are not whole vectors: one kernel asks for all of them.
+  // The other combinations are rare, and so are rows that are not whole vectors: one kernel, which asks, serves both.
   const auto start = [&]<Given given>() {
     const int64_t each = FinishWarp<n, Vector, T, given>::kSharedBytes;
     // The warps of a block read the same dy at about the same time: the streams of one group of columns go together.
@@ -104,8 +104,10 @@ void finish(const MhcPreBackwardArgs& args, const FinishShape& shape, const Fini
   if constexpr (Vector) {
     if (finish_args.dy && finish_args.du) return start.template operator()<Given::kBoth>();
     if (finish_args.du) return start.template operator()<Given::kInput>();
+    finish<n, false, T>(args, shape, scratch);
+  } else {
+    start.template operator()<Given::kAny>();
   }
-  start.template operator()<Given::kAny>();
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ struct Parameter {
 // mean is null for RMSNorm.
 template <bool Vector, class T>
 __global__ void __launch_bounds__(kRowThreads)
-    forward_kernel(const T* x, const Parameter weight, const Parameter bias, T* y, float* mean, float* inverse,
-                   int64_t rows, int64_t channels, float eps) {
+    norm_forward_kernel(const T* x, const Parameter weight, const Parameter bias, T* y, float* mean, float* inverse,
+                        int64_t rows, int64_t channels, float eps) {
   BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
   const float size = static_cast<float>(channels);
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
@@ -95,8 +95,8 @@ __device__ __forceinline__ void add_to(float* sums, int64_t count, const float (
 
 template <bool Vector, class T>
 __global__ void __launch_bounds__(kRowThreads)
-    backward_kernel(const T* x, const Parameter weight, const T* dy, const float* mean, const float* inverse, T* dx,
-                    const Sums sums, int64_t rows, int64_t rows_per_piece, int64_t channels) {
+    norm_backward_kernel(const T* x, const Parameter weight, const T* dy, const float* mean, const float* inverse,
+                         T* dx, const Sums sums, int64_t rows, int64_t rows_per_piece, int64_t channels) {
   BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
   BIRKHOFF_DYNAMIC_SHARED(float, on_chip);
   const float size = static_cast<float>(channels);
@@ -170,7 +170,7 @@ constexpr int kFoldColumns = 32, kFoldRows = 16;
 
 template <class T>
 __global__ void __launch_bounds__(kFoldColumns* kFoldRows)
-    fold_kernel(const float* partial, int64_t pieces, int64_t channels, T* out) {
+    norm_fold_kernel(const float* partial, int64_t pieces, int64_t channels, T* out) {
   BIRKHOFF_SHARED(float, sums, [kFoldRows][kFoldColumns]);
   const int64_t c = int64_t{blockIdx.x} * kFoldColumns + threadIdx.x;
   float sum = 0.0f;
@@ -190,8 +190,8 @@ void fold(const float* partial, int64_t pieces, int64_t channels, const View& ou
   if (!out || channels == 0) return;
   with_float_type(out.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    launch(fold_kernel<T>, static_cast<unsigned>(ceil_div(channels, kFoldColumns)), dim3(kFoldColumns, kFoldRows), 0,
-           partial, pieces, channels, out.as<T>());
+    launch(norm_fold_kernel<T>, static_cast<unsigned>(ceil_div(channels, kFoldColumns)), dim3(kFoldColumns, kFoldRows),
+           0, partial, pieces, channels, out.as<T>());
   });
 }
 
@@ -200,9 +200,9 @@ void forward(const NormForwardArgs& args) {
   with_float_type(args.x.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.channels % 8 == 0 && aligned16(args.x, args.y, args.weight, args.bias), [&](auto vector) {
-      launch(forward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.channels), 0, args.x.as<T>(),
-             Parameter(args.weight), Parameter(args.bias), args.y.as<T>(), args.mean.f32(), args.inverse.f32(),
-             args.rows, args.channels, static_cast<float>(args.eps));
+      launch(norm_forward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.channels), 0,
+             args.x.as<T>(), Parameter(args.weight), Parameter(args.bias), args.y.as<T>(), args.mean.f32(),
+             args.inverse.f32(), args.rows, args.channels, static_cast<float>(args.eps));
     });
   });
 }
@@ -218,7 +218,7 @@ void backward(const NormBackwardArgs& args) {
     with_float_type(args.x.dtype, [&](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;
       with_bool(C % 8 == 0 && aligned16(args.x, args.weight, args.grad_y, args.grad_x), [&](auto vector) {
-        launch(backward_kernel<vector(), T>, static_cast<unsigned>(pieces), threads_per_token(C), shared,
+        launch(norm_backward_kernel<vector(), T>, static_cast<unsigned>(pieces), threads_per_token(C), shared,
                args.x.as<T>(), Parameter(args.weight), args.grad_y.as<T>(), args.mean.f32(), args.inverse.f32(),
                args.grad_x.as<T>(), sums, args.rows, args.cuda_rows_per_piece(), C);
       });

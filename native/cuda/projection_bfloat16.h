@@ -7,7 +7,9 @@ namespace birkhoff::cuda {
 
 // Blocks of an SM to find registers for; left to itself the compiler spills to get one more.
 template <int n, bool Merge>
-inline constexpr int kBfloat16Blocks = Merge ? 1 : n == 2 ? 3 : 2;
+inline constexpr int kBfloat16Blocks = Merge    ? 1
+                                       : n == 2 ? 3
+                                                : 2;
 
 // Streams and branch output of a chunk, as they lie in memory: [token][slot chunk][stream].
 template <int n, bool Vector>
@@ -57,8 +59,8 @@ template <int n, bool Vector, bool Merge>
 __global__ void __launch_bounds__(kProjectionWarps * 32, kBfloat16Blocks<n, Merge>)
     projection_bfloat16_kernel(const ProjectionArgs<bfloat16> a) {
   constexpr int kTiles = kRowTiles<n>, kBatch = kStageTiles<n>, kStreams = kSlotStreams<n>;
-  // Loads are on their way while the tensor cores work: the merge's a whole chunk ahead where there are registers; without
-  // it the next columns take the place of those that the last products have read.
+  // Loads are on their way while the tensor cores work: the merge's a whole chunk ahead where there are registers;
+  // without it the next columns take the place of those that the last products have read.
   constexpr bool kAhead = n < 8;
   BIRKHOFF_DYNAMIC_SHARED(uint2, shared);  // two stages of phi, then (n = 8) the merge's coefficients
   const ProjectionTile<n, bfloat16> tile(a);

@@ -64,8 +64,8 @@ __device__ __forceinline__ void merge_columns(const ProjectionArgs<float>& a, co
   }
 }
 
-// The products of one sum whose terms' places add up to 2 - level: level 0 is the smallest. The level is not known to the
-// compiler, which would hold the terms of all columns for the next one, in more registers than there are.
+// The products of one sum whose terms' places add up to 2 - level: level 0 is the smallest. The level is not known to
+// the compiler, which would hold the terms of all columns for the next one, in more registers than there are.
 template <int n>
 __device__ __forceinline__ void multiply_level(int level, const SlotColumns& v, const uint2* phi, int terms,
                                                float (&part)[kStageTiles<n>][4]) {

@@ -1,10 +1,10 @@
 // What the projection's two kernels share: a tile of tokens, how phi comes to it, and the order of its sums.
 //
 // A warp takes 16 tokens. With g = lane / 4 and p = lane % 4, a lane holds columns 8p .. 8p + 7 of 32 for the tokens g
-// and g + 8: 16 bytes of bfloat16 per load, all 32-byte sectors used, and just the registers that mma wants for its left
-// operand, if the columns of the product are counted in the order in which the lanes hold them. phi is packed in that
-// order, so nothing is shuffled or staged. A block's eight warps share phi through shared memory, one stage of it ahead
-// of the arithmetic.
+// and g + 8: 16 bytes of bfloat16 per load, all 32-byte sectors used, and just the registers that mma wants for its
+// left operand, if the columns of the product are counted in the order in which the lanes hold them. phi is packed in
+// that order, so nothing is shuffled or staged. A block's eight warps share phi through shared memory, one stage of it
+// ahead of the arithmetic.
 //
 // The order of the sums. Tensor cores align what they add to the largest exponent and cut off what lies more than two
 // bits below float32's last: a long sum drifts towards zero, and the low terms of phi would vanish beside it. So 128

@@ -6,17 +6,17 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kReduceThreads = 256;
 constexpr int kColumnThreads = 128;
 constexpr int64_t kWarpRow = 1024;  // rows up to here are summed by a warp
 
 // inner = 1, one piece by `blockDim.x` threads, blockDim.y pieces a block. Sums go to partial, or where there is only
 // one piece per row, divided, to out.
 template <bool Vector, class T>
-__global__ void __launch_bounds__(kThreads)
-    rows_kernel(const T* x, const T* factor, float* partial, T* out, int64_t outer, int64_t count, int64_t chunk,
-                int64_t pieces, float divisor) {
-  BIRKHOFF_SHARED(float, scratch, [kThreads / 32]);
+__global__ void __launch_bounds__(kReduceThreads)
+    reduce_rows_kernel(const T* x, const T* factor, float* partial, T* out, int64_t outer, int64_t count, int64_t chunk,
+                       int64_t pieces, float divisor) {
+  BIRKHOFF_SHARED(float, scratch, [kReduceThreads / 32]);
   const int64_t total = outer * pieces, step = int64_t{gridDim.x} * blockDim.y;
   for (int64_t p = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; p < total; p += step) {
     const int64_t begin = p % pieces * chunk, at = p / pieces * count + begin;
@@ -76,22 +76,22 @@ __global__ void __launch_bounds__(kColumnThreads)
 
 // out = (sum of the pieces) / divisor: by a block where there may be thousands (inner = 1), else by a thread.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kReduceThreads)
     fold_rows_kernel(const float* partial, int64_t pieces, int64_t outer, float divisor, T* out) {
-  BIRKHOFF_SHARED(float, scratch, [kThreads / 32]);
+  BIRKHOFF_SHARED(float, scratch, [kReduceThreads / 32]);
   for (int64_t o = blockIdx.x; o < outer; o += gridDim.x) {
     float sum = 0.0f;
-    for (int64_t p = threadIdx.x; p < pieces; p += kThreads) sum += partial[o * pieces + p];
+    for (int64_t p = threadIdx.x; p < pieces; p += kReduceThreads) sum += partial[o * pieces + p];
     sum = sum_block(sum, scratch);
     if (threadIdx.x == 0) from_float(sum / divisor, out[o]);
   }
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kReduceThreads)
     fold_columns_kernel(const float* partial, int64_t pieces, int64_t inner, int64_t total, float divisor, T* out) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < total; i += step) {
+  const int64_t step = int64_t{kReduceThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kReduceThreads + threadIdx.x; i < total; i += step) {
     const float* piece = partial + i / inner * pieces * inner + i % inner;
     float sum = 0.0f;
 #pragma unroll 8
@@ -103,11 +103,11 @@ __global__ void __launch_bounds__(kThreads)
 // out_oki = x_oi / divisor; a group of eight elements of out has one o and k (inner divisible by eight), or one o
 // (inner = 1, count divisible by eight).
 template <bool Vector, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kReduceThreads)
     broadcast_kernel(const T* x, T* out, int64_t size, int64_t count, int64_t inner, float divisor) {
   constexpr int kWidth = Vector ? 8 : 1;
-  const int64_t step = int64_t{kWidth} * kThreads * gridDim.x;
-  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth; i < size; i += step) {
+  const int64_t step = int64_t{kWidth} * kReduceThreads * gridDim.x;
+  for (int64_t i = (int64_t{blockIdx.x} * kReduceThreads + threadIdx.x) * kWidth; i < size; i += step) {
     float v[8];
     if (Vector && inner == 1) {
       const float one = to_float(x[i / count]);
@@ -129,14 +129,14 @@ void sum_rows(const ReduceAxisArgs& args) {
   T* const out = args.out.as<T>();
   const float divisor = static_cast<float>(args.divisor);
   if (pieces > 0) {
-    const dim3 block = args.count <= kWarpRow ? dim3(32, kThreads / 32) : dim3(kThreads, 1);
+    const dim3 block = args.count <= kWarpRow ? dim3(32, kReduceThreads / 32) : dim3(kReduceThreads, 1);
     with_bool(args.count % 8 == 0 && aligned16(args.x, args.factor), [&](auto vector) {
-      launch(rows_kernel<vector(), T>, grid_for(args.outer * pieces, block.y), block, 0, args.x.as<T>(),
+      launch(reduce_rows_kernel<vector(), T>, grid_for(args.outer * pieces, block.y), block, 0, args.x.as<T>(),
              args.factor.as<T>(), partial, out, args.outer, args.count, chunk, pieces, divisor);
     });
   }
   if (pieces == 1) return;
-  launch(fold_rows_kernel<T>, grid_for(args.outer, 1), kThreads, 0, partial, pieces, args.outer, divisor, out);
+  launch(fold_rows_kernel<T>, grid_for(args.outer, 1), kReduceThreads, 0, partial, pieces, args.outer, divisor, out);
 }
 
 template <class T>
@@ -150,7 +150,7 @@ void sum_columns(const ReduceAxisArgs& args) {
              args.factor.as<T>(), partial, args.count, args.inner, chunk, pieces, groups, total);
     });
   const int64_t total = args.outer * args.inner;
-  launch(fold_columns_kernel<T>, grid_for(total, kThreads), kThreads, 0, partial, pieces, args.inner, total,
+  launch(fold_columns_kernel<T>, grid_for(total, kReduceThreads), kReduceThreads, 0, partial, pieces, args.inner, total,
          static_cast<float>(args.divisor), args.out.as<T>());
 }
 
@@ -171,8 +171,8 @@ void broadcast_axis(const BroadcastAxisArgs& args) {
     const bool whole = args.inner == 1 ? args.count % 8 == 0 : args.inner % 8 == 0;
     with_bool(whole && aligned16(args.x, args.out), [&](auto vector) {
       constexpr int kWidth = vector() ? 8 : 1;
-      launch(broadcast_kernel<vector(), T>, grid_for(args.out.size, kWidth * kThreads), kThreads, 0, args.x.as<T>(),
-             args.out.as<T>(), args.out.size, args.count, args.inner, static_cast<float>(args.divisor));
+      launch(broadcast_kernel<vector(), T>, grid_for(args.out.size, kWidth * kReduceThreads), kReduceThreads, 0,
+             args.x.as<T>(), args.out.as<T>(), args.out.size, args.count, args.inner, static_cast<float>(args.divisor));
     });
   });
 }

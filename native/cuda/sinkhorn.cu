@@ -7,7 +7,7 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kSinkhornThreads = 128;
 
 // Size consecutive floats of one thread; vector: at a 16-byte boundary.
 template <int Size>
@@ -37,8 +37,9 @@ __device__ __forceinline__ void store_matrix(float* target, const float (&m)[Siz
 }
 
 template <int n>
-__global__ void __launch_bounds__(kThreads) forward_kernel(const float* logits, float* res, int64_t tokens, int iters,
-                                                           float eps, Convention convention, bool vector) {
+__global__ void __launch_bounds__(kSinkhornThreads)
+    sinkhorn_forward_kernel(const float* logits, float* res, int64_t tokens, int iters, float eps,
+                            Convention convention, bool vector) {
   const int64_t t = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (t >= tokens) return;
   float m[n * n];
@@ -48,9 +49,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const float* logits, 
 }
 
 template <int n>
-__global__ void __launch_bounds__(kThreads)
-    backward_kernel(const float* logits, const float* grad_res, float* grad_logits, int64_t tokens, int iters,
-                    float eps, Convention convention, bool vector) {
+__global__ void __launch_bounds__(kSinkhornThreads)
+    sinkhorn_backward_kernel(const float* logits, const float* grad_res, float* grad_logits, int64_t tokens, int iters,
+                             float eps, Convention convention, bool vector) {
   BIRKHOFF_DYNAMIC_SHARED(float, divisors);
   const int64_t t = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (t >= tokens) return;
@@ -68,17 +69,17 @@ __global__ void __launch_bounds__(kThreads)
 void sinkhorn_forward(const SinkhornForwardArgs& args) {
   if (args.tokens == 0) return;
   with_streams(args.n, [&](auto n) {
-    launch(forward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, kThreads)), kThreads, 0, args.logits.f32(),
-           args.res.f32(), args.tokens, static_cast<int>(args.iters), static_cast<float>(args.eps),
-           static_cast<Convention>(args.convention), aligned16(args.logits, args.res));
+    launch(sinkhorn_forward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, kSinkhornThreads)),
+           kSinkhornThreads, 0, args.logits.f32(), args.res.f32(), args.tokens, static_cast<int>(args.iters),
+           static_cast<float>(args.eps), static_cast<Convention>(args.convention), aligned16(args.logits, args.res));
   });
 }
 
 void sinkhorn_backward(const SinkhornBackwardArgs& args) {
   if (args.tokens == 0) return;
-  const SinkhornThreads threads = sinkhorn_threads(args.n, args.iters, kThreads);
+  const SinkhornThreads threads = sinkhorn_threads(args.n, args.iters, kSinkhornThreads);
   with_streams(args.n, [&](auto n) {
-    launch(backward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)), threads.count,
+    launch(sinkhorn_backward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)), threads.count,
            threads.shared_bytes, args.logits.f32(), args.grad_res.f32(), args.grad_logits.f32(), args.tokens,
            static_cast<int>(args.iters), static_cast<float>(args.eps), static_cast<Convention>(args.convention),
            aligned16(args.logits, args.grad_res, args.grad_logits));

@@ -6,7 +6,7 @@ namespace birkhoff::cuda {
 namespace {
 
 template <bool Vector, class T>
-__global__ void __launch_bounds__(kRowThreads) forward_kernel(const T* x, T* y, int64_t rows, int64_t columns) {
+__global__ void __launch_bounds__(kRowThreads) softmax_forward_kernel(const T* x, T* y, int64_t rows, int64_t columns) {
   BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
     const T* from = x + row * columns;
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kRowThreads) forward_kernel(const T* x, T* y, 
 // dx = y (dy - sum dy y)
 template <bool Vector, class T>
 __global__ void __launch_bounds__(kRowThreads)
-    backward_kernel(const T* y, const T* grad_y, T* grad_x, int64_t rows, int64_t columns) {
+    softmax_backward_kernel(const T* y, const T* grad_y, T* grad_x, int64_t rows, int64_t columns) {
   BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
     const int64_t at = row * columns;
@@ -56,8 +56,8 @@ void softmax_forward(const SoftmaxForwardArgs& args) {
   with_float_type(args.x.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.columns % 8 == 0 && aligned16(args.x, args.y), [&](auto vector) {
-      launch(forward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.columns), 0, args.x.as<T>(),
-             args.y.as<T>(), args.rows, args.columns);
+      launch(softmax_forward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.columns), 0,
+             args.x.as<T>(), args.y.as<T>(), args.rows, args.columns);
     });
   });
 }
@@ -67,8 +67,8 @@ void softmax_backward(const SoftmaxBackwardArgs& args) {
   with_float_type(args.y.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     with_bool(args.columns % 8 == 0 && aligned16(args.y, args.grad_y, args.grad_x), [&](auto vector) {
-      launch(backward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.columns), 0, args.y.as<T>(),
-             args.grad_y.as<T>(), args.grad_x.as<T>(), args.rows, args.columns);
+      launch(softmax_backward_kernel<vector(), T>, row_blocks(args.rows), threads_per_token(args.columns), 0,
+             args.y.as<T>(), args.grad_y.as<T>(), args.grad_x.as<T>(), args.rows, args.columns);
     });
   });
 }

@@ -6,17 +6,17 @@
 namespace birkhoff::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kStridedCopyThreads = 256;
 constexpr int kTile = 32;
 
 // Word: a piece of the innermost axis that both sides are aligned to, one element at least; strides count words.
 template <class Word>
-__global__ void __launch_bounds__(kThreads)
-    rows_kernel(const CopyLayout layout, const Word* source, Word* target, int64_t total) {
+__global__ void __launch_bounds__(kStridedCopyThreads)
+    copy_rows_kernel(const CopyLayout layout, const Word* source, Word* target, int64_t total) {
   const int outer = layout.axes - 1;
-  const int64_t row = layout.axis[outer].extent, step = int64_t{kThreads} * gridDim.x;
+  const int64_t row = layout.axis[outer].extent, step = int64_t{kStridedCopyThreads} * gridDim.x;
 #pragma unroll 4
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < total; i += step) {
+  for (int64_t i = int64_t{blockIdx.x} * kStridedCopyThreads + threadIdx.x; i < total; i += step) {
     int64_t from, to;
     locate(layout, outer, i / row, from, to);
     target[to + i % row] = source[from + i % row];
@@ -24,10 +24,10 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kStridedCopyThreads)
     elements_kernel(const CopyLayout layout, const T* source, T* target, int64_t total) {
-  const int64_t step = int64_t{kThreads} * gridDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < total; i += step) {
+  const int64_t step = int64_t{kStridedCopyThreads} * gridDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * kStridedCopyThreads + threadIdx.x; i < total; i += step) {
     int64_t from, to;
     locate(layout, layout.axes, i, from, to);
     target[to] = source[from];
@@ -37,10 +37,10 @@ __global__ void __launch_bounds__(kThreads)
 // Read along the source's lines, written along the target's. Of the last two axes `along` is contiguous in the source
 // and `across` in the target.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kStridedCopyThreads)
     tiles_kernel(const CopyLayout layout, const T* source, T* target, int64_t total) {
   BIRKHOFF_SHARED(T, tile, [kTile][kTile + 4 / sizeof(T)]);
-  constexpr int kStep = kThreads / kTile;
+  constexpr int kStep = kStridedCopyThreads / kTile;
   const int outer = layout.axes - 2, x = threadIdx.x % kTile, y = threadIdx.x / kTile;
   const bool by_columns = layout.axis[outer + 1].from == 1;
   const CopyAxis along = layout.axis[by_columns ? outer + 1 : outer];
@@ -76,8 +76,8 @@ bool in_words(CopyLayout& layout, int64_t count, const void* source, const void*
 template <class Word>
 void copy_rows(const CopyLayout& layout, const void* source, void* target) {
   const int64_t total = combinations(layout, layout.axes);
-  launch(rows_kernel<Word>, grid_for(total, kThreads), kThreads, 0, layout, static_cast<const Word*>(source),
-         static_cast<Word*>(target), total);
+  launch(copy_rows_kernel<Word>, grid_for(total, kStridedCopyThreads), kStridedCopyThreads, 0, layout,
+         static_cast<const Word*>(source), static_cast<Word*>(target), total);
 }
 
 template <class T>
@@ -94,13 +94,14 @@ void copy(CopyLayout layout, const T* source, T* target) {
   }
   const int64_t total = combinations(layout, layout.axes);
   if (kind == CopyKind::kElements) {
-    launch(elements_kernel<T>, grid_for(total, kThreads), kThreads, 0, layout, source, target, total);
+    launch(elements_kernel<T>, grid_for(total, kStridedCopyThreads), kStridedCopyThreads, 0, layout, source, target,
+           total);
     return;
   }
   const CopyAxis *rows = &layout.axis[layout.axes - 2], *columns = rows + 1;
   const int64_t tiles =
       combinations(layout, layout.axes - 2) * ceil_div(rows->extent, kTile) * ceil_div(columns->extent, kTile);
-  launch(tiles_kernel<T>, grid_for(tiles, 1), kThreads, 0, layout, source, target, tiles);
+  launch(tiles_kernel<T>, grid_for(tiles, 1), kStridedCopyThreads, 0, layout, source, target, tiles);
 }
 
 }  // namespace

@@ -68,18 +68,18 @@ const unaligned = "elements of rows that are not aligned, behind a flag";
 const tileEnd = "the product's tile, once: fragments are pairs, and rows have any alignment";
 const others: readonly (HotKernel & Rules)[] = [
   {
-    ...hot("cross entropy", "cross_entropy.cu", `forward_kernel<true, ${dtype}>`, 2),
+    ...hot("cross entropy", "cross_entropy.cu", `cross_entropy_forward_kernel<true, ${dtype}>`, 2),
     wide: readsOnly,
     exceptions: [calls(1)],
   },
   {
-    ...hot("cross entropy backward", "cross_entropy.cu", `backward_kernel<true, ${dtype}>`, 2),
+    ...hot("cross entropy backward", "cross_entropy.cu", `cross_entropy_backward_kernel<true, ${dtype}>`, 2),
     exceptions: [calls(2, /float>/), calls(1, /bfloat16>/)],
   },
-  { ...hot("softmax", "softmax.cu", `forward_kernel<true, ${dtype}>`, 2), exceptions: [calls(1)] },
-  hot("softmax backward", "softmax.cu", `backward_kernel<true, ${dtype}>`, 2),
-  { ...hot("rmsNorm, layerNorm", "norm.cu", `forward_kernel<true, ${dtype}>`, 2), exceptions: [calls(4)] },
-  { ...hot("rmsNorm, layerNorm backward", "norm.cu", `backward_kernel<true, ${dtype}>`, 2), exceptions: [calls(2)] },
+  { ...hot("softmax", "softmax.cu", `softmax_forward_kernel<true, ${dtype}>`, 2), exceptions: [calls(1)] },
+  hot("softmax backward", "softmax.cu", `softmax_backward_kernel<true, ${dtype}>`, 2),
+  { ...hot("rmsNorm, layerNorm", "norm.cu", `norm_forward_kernel<true, ${dtype}>`, 2), exceptions: [calls(4)] },
+  { ...hot("rmsNorm, layerNorm backward", "norm.cu", `norm_backward_kernel<true, ${dtype}>`, 2), exceptions: [calls(2)] },
   {
     ...hot("embedding", "embedding.cu", "gather_kernel<uint4>", 1),
     exceptions: [
