@@ -21,7 +21,7 @@ export function cmake(...args: string[]): void {
  */
 export function configureKernels(build: string, architectures: string): string | undefined {
   cmake(
-    ...["-S", ".", "-B", build, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"],
+    ...["-S", ".", "-B", build, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DBIRKHOFF_UNITY=OFF"],
     `-DBIRKHOFF_CUDA_ARCHITECTURES=${architectures}`,
   );
   if (!/^NVCC:.*(?<!NOTFOUND)$/m.test(readFileSync(`${root}${build}/CMakeCache.txt`, "utf8"))) return undefined;

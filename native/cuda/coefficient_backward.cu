@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(32)
 
 // r dm [T, rows] as bfloat16 terms in the order of mma's operands, one thread per lane; tokens beyond T are zero.
 __global__ void __launch_bounds__(256) gradient_terms_kernel(const float* row_gradients, int64_t tokens, int row_steps,
-                                                             int64_t items, uint4* left, uint4* right) {
+                                                             int64_t items, uint4* of_rows, uint4* of_tokens) {
   const int64_t item = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item >= items) return;
   const int lane = static_cast<int>(item % 32), g = lane / 4, p = lane % 4;
@@ -148,8 +148,8 @@ __global__ void __launch_bounds__(256) gradient_terms_kernel(const float* row_gr
   };
   uint32_t terms[8][3];
   split_pair(at(2 * p, g), at(2 * p + 1, g), terms[0]);
-  split_pair(at(2 * p, g + 8), at(2 * p + 1, g + 8), terms[1]);
-  split_pair(at(2 * p + 8, g), at(2 * p + 9, g), terms[2]);
+  split_pair(at(2 * p + 8, g), at(2 * p + 9, g), terms[1]);
+  split_pair(at(2 * p, g + 8), at(2 * p + 1, g + 8), terms[2]);
   split_pair(at(2 * p + 8, g + 8), at(2 * p + 9, g + 8), terms[3]);
   split_pair(at(g, 2 * p), at(g, 2 * p + 1), terms[4]);
   split_pair(at(g, 2 * p + 8), at(g, 2 * p + 9), terms[5]);
@@ -158,8 +158,8 @@ __global__ void __launch_bounds__(256) gradient_terms_kernel(const float* row_gr
 #pragma unroll
   for (int term = 0; term < 3; ++term) {
     const int64_t place = ((tile * row_steps + step) * 3 + term) * 32 + lane;
-    left[place] = make_uint4(terms[0][term], terms[1][term], terms[2][term], terms[3][term]);
-    right[place] = make_uint4(terms[4][term], terms[5][term], terms[6][term], terms[7][term]);
+    of_rows[place] = make_uint4(terms[0][term], terms[1][term], terms[2][term], terms[3][term]);
+    of_tokens[place] = make_uint4(terms[4][term], terms[5][term], terms[6][term], terms[7][term]);
   }
 }
 
@@ -173,8 +173,8 @@ FinishScratch::FinishScratch(const FinishShape& shape, void* scratch) {
     return start;
   };
   phi = reinterpret_cast<uint4*>(take(shape.phi_bytes()));
-  gradients_left = reinterpret_cast<uint4*>(take(shape.gradient_bytes()));
-  gradients_right = reinterpret_cast<uint4*>(take(shape.gradient_bytes()));
+  of_rows = reinterpret_cast<uint4*>(take(shape.gradient_bytes()));
+  of_tokens = reinterpret_cast<uint4*>(take(shape.gradient_bytes()));
   sums = reinterpret_cast<double*>(take(shape.sum_bytes()));
   weights = reinterpret_cast<float*>(take(shape.weight_bytes()));
   row_gradients = reinterpret_cast<float*>(take(shape.row_gradient_bytes()));
@@ -219,7 +219,7 @@ void coefficient_backward(const MhcPreBackwardArgs& args, const FinishScratch& s
     });
     const int64_t items = shape.token_tiles() * shape.row_steps() * 32;
     launch(gradient_terms_kernel, static_cast<unsigned>(ceil_div(items, 256)), 256, 0, scratch.row_gradients,
-           args.tokens, static_cast<int>(shape.row_steps()), items, scratch.gradients_left, scratch.gradients_right);
+           args.tokens, static_cast<int>(shape.row_steps()), items, scratch.of_rows, scratch.of_tokens);
   }
   launch(fold_sums_kernel, static_cast<unsigned>(rows + groups), 32, 0, scratch.sums, blocks,
          static_cast<int>(shape.rows() + 3), static_cast<int>(rows), args.grad_bias.f32(), args.grad_alpha.f32());

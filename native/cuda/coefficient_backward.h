@@ -11,14 +11,14 @@ inline constexpr int kFinishWeights = static_cast<int>(finish_weights(n));
 
 // Scratch memory of the backward; sizes in FinishShape.
 struct FinishScratch {
-  uint4* phi;              // [column group][stream][column pair][row step][term][lane]: left operand of dx
-  uint4* gradients_left;   // [token tile][row step][term][lane]: r dm, left operand of dphi
-  uint4* gradients_right;  // the same: right operand of dx, for the tile's two halves
-  double* sums;            // [token blocks][rows + 3]: dbias, then dalpha
-  float* weights;          // [T][stream j][kFinishWeights]: res_ij of all i, pre_j, -(r^2 / K) <dm, m>
-  float* row_gradients;    // [T][16 row steps]: r dm
-  float* grad_pre;         // [T][n]: <du, x_i>
-  float* partials;         // [parts][rows][n C]: of dphi
+  uint4* phi;            // [column group][stream][column pair][row step][term][lane]: left operand of dx
+  uint4* of_rows;        // [token tile][row step][term][lane]: r dm, operand of dphi for two tiles of eight rows
+  uint4* of_tokens;      // the same: operand of dx for the two halves of the tokens
+  double* sums;          // [token blocks][rows + 3]: dbias, then dalpha
+  float* weights;        // [T][stream j][kFinishWeights]: res_ij of all i, pre_j, -(r^2 / K) <dm, m>
+  float* row_gradients;  // [T][16 row steps]: r dm
+  float* grad_pre;       // [T][n]: <du, x_i>
+  float* partials;       // [parts][rows][n C]: of dphi
 
   FinishScratch(const FinishShape& shape, void* scratch);
 };

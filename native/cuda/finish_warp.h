@@ -27,9 +27,14 @@ inline constexpr int kGradientTiles = (n * n + 2 * n + 7) / 8;
 // Terms of phi and r dm in dx: what its rounding lets through.
 template <class T>
 inline constexpr int kInputTerms = std::is_same_v<T, bfloat16> ? 2 : 3;
-// Tokens whose gradients are on their way before they are used.
+// Tokens whose gradients are on their way before they are used: as many as there are registers for.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kMostAhead = 4;  // streams with two tokens ahead; with eight, sm_80 spills
+#else
+constexpr int kMostAhead = 8;
+#endif
 template <int n, class T>
-inline constexpr int kTokensAhead = n < 4 || std::is_same_v<T, bfloat16> ? 2 : 1;
+inline constexpr int kTokensAhead = n < 4 || (n <= kMostAhead && std::is_same_v<T, bfloat16>) ? 2 : 1;
 constexpr int kJoinedTiles = 8;
 
 // Which gradients there are: of the streams after the connection (dy) and of the branch's input (du). kAny asks.
@@ -162,13 +167,13 @@ struct FinishWarp {
   // What token e of the tile adds to dx beside the product and x.
   __device__ __forceinline__ void load_incoming(int64_t tile, int e) {
     const int64_t row = row_of(tile, e);
-    const float4* const source =
-        reinterpret_cast<const float4*>(a.scratch.weights + (row * n + stream) * kFinishWeights<n>);
+    const float* const source = a.scratch.weights + (row * n + stream) * kFinishWeights<n>;
     float(&to)[kFinishWeights<n>] = weights[e % kAhead];
 #pragma unroll
     for (int k = 0; k < kFinishWeights<n> / 4; ++k) {
-      const float4 v = source[k];
-      to[4 * k] = v.x, to[4 * k + 1] = v.y, to[4 * k + 2] = v.z, to[4 * k + 3] = v.w;
+      const uint4 v = ptx::load16_constant(source + 4 * k);
+      to[4 * k] = __uint_as_float(v.x), to[4 * k + 1] = __uint_as_float(v.y);
+      to[4 * k + 2] = __uint_as_float(v.z), to[4 * k + 3] = __uint_as_float(v.w);
     }
     if (has_dy())
 #pragma unroll
@@ -192,7 +197,7 @@ struct FinishWarp {
       uint4 gradient[kIn];
 #pragma unroll
       for (int term = 0; term < kIn; ++term)
-        gradient[term] = a.scratch.gradients_right[((tile * kSteps + step) * 3 + term) * 32 + lane];
+        gradient[term] = ptx::load16_constant(a.scratch.of_tokens + ((tile * kSteps + step) * 3 + term) * 32 + lane);
 #pragma unroll
       for (int place = kIn - 1; place >= 0; --place)  // low terms first
 #pragma unroll
@@ -247,7 +252,7 @@ struct FinishWarp {
       uint4 gradient[3];
 #pragma unroll
       for (int term = 0; term < 3; ++term)
-        gradient[term] = a.scratch.gradients_left[((tile * kSteps + step) * 3 + term) * 32 + lane];
+        gradient[term] = ptx::load16_constant(a.scratch.of_rows + ((tile * kSteps + step) * 3 + term) * 32 + lane);
 #pragma unroll
       for (int place = 2; place >= 0; --place)  // low terms first
 #pragma unroll
@@ -255,8 +260,8 @@ struct FinishWarp {
 #pragma unroll
           for (int pair = 0; pair < kPairs; ++pair) {
             const uint4 right = gradient[place - own];
-            ptx::mma_bf16(dphi[pair][2 * step], left[pair][own], {right.x, right.z});
-            if (2 * step + 1 < kTiles) ptx::mma_bf16(dphi[pair][2 * step + 1], left[pair][own], {right.y, right.w});
+            ptx::mma_bf16(dphi[pair][2 * step], left[pair][own], {right.x, right.y});
+            if (2 * step + 1 < kTiles) ptx::mma_bf16(dphi[pair][2 * step + 1], left[pair][own], {right.z, right.w});
           }
     }
     if constexpr (kAhead == 1) load_x(next);

@@ -22,7 +22,7 @@ export interface Part {
 export interface KernelCode {
   /** "seam.cu" */
   file: string;
-  /** "projection_kernel<8, true, true, float>" */
+  /** "projection_float32_kernel<8, true, true>" */
   kernel: string;
   calls: number;
   local: number;
