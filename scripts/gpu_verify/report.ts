@@ -2,11 +2,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { writeAtomically } from "../../lib/files/atomic.ts";
-import type { Findings, Row } from "./stages.ts";
+import type { Findings, Row } from "./stage.ts";
 
 export type Status = "passed" | "failed" | "out of time" | "not run";
 
-export interface StageResult extends Omit<Findings, "passed"> {
+export interface StageResult extends Omit<Findings, "passed" | "outOfTime"> {
   name: string;
   status: Status;
   required: boolean;

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { native } from "../../lib/native.ts";
 import { allPassed, markdown, type StageResult, slug, type Verification } from "../../scripts/gpu_verify/report.ts";
-import { executorTests, stages, totalBudget } from "../../scripts/gpu_verify/stages.ts";
+import { stages, totalBudget } from "../../scripts/gpu_verify/stages.ts";
+import { executorTests } from "../../scripts/gpu_verify/tests.ts";
 
 const root = join(import.meta.dirname, "../..");
 let folder: string;
@@ -188,8 +189,8 @@ describe("the report", () => {
     expect(md).toContain("| clocks.sm | 5 |");
   });
 
-  test("parts take less than 8 minutes together", () => {
-    expect(totalBudget).toBeLessThan(480);
+  test("parts take less than 10 minutes together", () => {
+    expect(totalBudget).toBeLessThan(600);
     expect(stages.reduce((sum, s) => sum + s.budget, 0)).toBeLessThanOrEqual(totalBudget);
   });
 });
