@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { commit } from "../commit.ts";
 import { runChild } from "./child.ts";
 import { allPassed, type Conditions, type StageResult, type Verification, writeReport } from "./report.ts";
 import type { Findings, Setup, Stage } from "./stage.ts";
@@ -74,12 +75,10 @@ async function clocks(): Promise<Record<string, string> | null> {
 }
 
 async function conditions(device: string, gpu: string, doctor: Doctor): Promise<Conditions> {
-  const [smi, driver, toolkit, head, changes] = await Promise.all([
+  const [smi, driver, toolkit] = await Promise.all([
     output("nvidia-smi", []),
     output("nvidia-smi", ["-i", "0", "--query-gpu=driver_version", "--format=csv,noheader"]),
     output("nvcc", ["--version"]),
-    output("git", ["rev-parse", "--short=12", "HEAD"]),
-    output("git", ["status", "--porcelain", "-uno"]),
   ]);
   return {
     device,
@@ -91,7 +90,7 @@ async function conditions(device: string, gpu: string, doctor: Doctor): Promise<
     gemm: doctor.gpuGemm ?? null,
     processor: doctor.processor,
     node: process.version,
-    commit: head ? head + (changes ? "-dirty" : "") : "unknown",
+    commit: commit(),
     date: new Date().toISOString(),
   };
 }

@@ -90,9 +90,9 @@ describe.runIf(native.emulator)("a verification", () => {
     expect(json).toMatchObject({ complete: true, passed: true });
     expect(json.stages.map((s) => `${s.name}: ${s.status}`)).toEqual([
       "tests: passed",
-      "racecheck: passed",
       "train bfloat16: passed",
       "bench bfloat16: passed",
+      "racecheck: passed",
     ]);
     const of = (name: string) => json.stages.find((s) => s.name === name)!;
     expect(of("tests").data).toMatchObject({ failed: 0 });
@@ -117,8 +117,8 @@ describe.runIf(native.emulator)("a verification", () => {
     expect(status).toBe(1);
     const { json, md } = reportIn(results);
     expect(json).toMatchObject({ complete: true, passed: false });
-    expect(json.stages.map((s) => s.status)).toEqual(["failed", "failed", "passed"]);
-    expect(json.stages[1]!.note).toBe("ERROR SUMMARY: 3 errors");
+    expect(json.stages.map((s) => s.status)).toEqual(["failed", "passed", "failed"]);
+    expect(json.stages[2]!.note).toBe("ERROR SUMMARY: 3 errors");
     expect(md).toContain("## Output of memcheck");
   });
 
@@ -165,7 +165,7 @@ test("has no end", () => new Promise(() => {}));
     const results = join(folder, "late");
     const { status } = verify([
       ...common,
-      ...["--results", results, "--only", "memcheck,bench bfloat16", "--budget", "4"],
+      ...["--results", results, "--only", "memcheck,racecheck", "--budget", "4"],
       ...["--sanitizer", stub("slow", "ERROR SUMMARY: 0 errors")],
     ]);
     expect(status).toBe(1);
