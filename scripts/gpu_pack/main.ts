@@ -134,7 +134,10 @@ async function pack(flags: ReturnType<typeof parse>): Promise<void> {
       ".",
     ]);
     const { size } = statSync(archive);
-    if (size > mostBytes) throw new Error(`${archive} has ${size} bytes, want at most ${mostBytes}`);
+    if (size > mostBytes) {
+      rmSync(archive);
+      throw new Error(`the archive has ${size} bytes, want at most ${mostBytes}`);
+    }
     const file = basename(archive);
     process.stdout.write(`${archive}: ${(size / 2 ** 20).toFixed(1)} MiB. There, beside it:
 

@@ -28,10 +28,10 @@ describe("the packages", () => {
     const names = namedPackages(root, ["lib/native.ts", "test/native/timing.test.ts", "package.json"]);
     expect(names.sort()).toEqual(["node-gyp-build", "vitest"]);
     const folders = closure(root, names);
-    for (const needed of ["node-gyp-build", "vitest", "vite", "@vitest/runner"])
-      expect(folders).toContain(`node_modules/${needed}`);
-    for (const other of ["typescript", "@biomejs/biome", "fast-check"])
-      expect(folders).not.toContain(`node_modules/${other}`);
+    const within = (name: string) => folders.includes(`node_modules/${name}`);
+    expect(["node-gyp-build", "vitest", "vite", "@vitest/runner"].filter((name) => !within(name))).toEqual([]);
+    // Not in quotes by themselves: that is how a source names what it needs.
+    expect(folders.filter((name) => /^node_modules\/(typescript|@biomejs|fast-check)/.test(name))).toEqual([]);
     expect(folders).toEqual([...new Set(folders)]);
   });
 
