@@ -129,6 +129,8 @@ export interface Native {
     targetStrides: readonly number[],
     targetOffset: number,
   ): void;
+  /** One block of whole 16 bytes by a kernel: for measurements. */
+  blockCopy(source: H, target: H): void;
   // Hyper-connections.
   sinkhornForward(logits: H, res: H, tokens: number, n: number, iters: number, eps: number, convention: number): void;
   sinkhornBackward(

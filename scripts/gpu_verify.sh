@@ -2,8 +2,11 @@
 # Verifies and measures the GPU backend on a machine with an NVIDIA GPU; see bench/README.md. NODE names another node binary.
 # Exit codes: 0 all passed, 1 something failed, 2 wrong flags, 3 no GPU.
 set -euo pipefail
-node=$(command -v "${NODE:-node}") || {
-  echo "gpu:verify: ${NODE:-node} was not found; name a Node binary in NODE" >&2
+# A pack (npm run gpu:pack) has a node of its own.
+packed=$(dirname "$0")/../bin/node
+[ -x "$packed" ] || packed=node
+node=$(command -v "${NODE:-$packed}") || {
+  echo "gpu:verify: ${NODE:-$packed} was not found; name a Node binary in NODE" >&2
   exit 1
 }
 node=$(realpath "$node")

@@ -94,10 +94,11 @@ def operation(case: dict, compile_it: bool, loops: bool):
 
 
 def main() -> None:
-    flush = torch.zeros(int(sys.argv[1]) // 4, device=DEVICE)
+    written, read = (torch.zeros(int(size) // 4, device=DEVICE) for size in sys.argv[1:3])
 
     def timed(run) -> float:
-        flush.add_(1)
+        written.add_(1)
+        read.sum()  # else the sample would write back what is left of it in L2
         if not GPU:
             start = time.perf_counter()
             run()

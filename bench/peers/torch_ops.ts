@@ -1,7 +1,7 @@
 /** The hyper-connection ops in PyTorch on the same GPU (ops_torch.py): a process beside this one, asked for a pass at a time. */
 import { join } from "node:path";
 import type { Case } from "../support/cases.ts";
-import type { Guest } from "../support/gpu.ts";
+import type { FlushSizes, Guest } from "../support/gpu.ts";
 import type { Report } from "../support/report.ts";
 import { PeerMissing, PeerProcess } from "./process.ts";
 
@@ -13,12 +13,12 @@ export class TorchOps {
   }
 
   /** Undefined, with a message, where there is no PyTorch. */
-  static async start(flushBytes: number, report: Report): Promise<TorchOps | undefined> {
+  static async start(flush: FlushSizes, report: Report): Promise<TorchOps | undefined> {
     try {
       const peer = await PeerProcess.start({
         name: "pytorch",
         command: process.env.BIRKHOFF_BENCH_PYTHON ?? "python3",
-        args: [join(import.meta.dirname, "ops_torch.py"), String(flushBytes)],
+        args: [join(import.meta.dirname, "ops_torch.py"), String(flush.written), String(flush.read)],
         howTo: "Install PyTorch with CUDA for python3, or name another Python in BIRKHOFF_BENCH_PYTHON.",
       });
       report.say(peer.info.description);

@@ -1,9 +1,11 @@
 /**
- * How a GPU is measured: by events on its stream, with a cold L2. Before every sample a buffer larger than L2 is written, outside
- * the timed window; that also keeps the GPU busy until the sample's launches are queued, so that gaps between them are the GPU's.
+ * How a GPU is measured: by events on its stream, with a cold L2. Before every sample, outside the timed window, a buffer larger than
+ * L2 is written, which keeps the GPU busy until the sample's launches are queued, so that gaps between them are the GPU's; then
+ * another one is read, so that no line is left in L2 that the sample would have to write back.
  *
- * All samples of a round are queued in turn, each round starting with another one: the op, the op as a recorded graph, a copy of as
- * many bytes, the op with an event behind each of its kernels, and nothing at all (what two events are apart at least).
+ * All samples of a round are queued in turn, each round starting with another one: the op, the op as a recorded graph, two copies of as
+ * many bytes (the driver's and a kernel's), the op with an event behind each of its kernels, and nothing at all (what two events are
+ * apart at least).
  */
 import { Graph } from "../../lib/graph.ts";
 import { native } from "../../lib/native.ts";
@@ -26,7 +28,8 @@ export interface KernelTiming extends Timing {
 
 export interface GpuTimings {
   op: Timing;
-  copy: Timing;
+  /** The driver's copy and that of a kernel; the faster one is the yardstick. */
+  copies: { driver: Timing; kernel: Timing };
   copiedBytes: number;
   /** Launches in order. Empty where no names are to be had or the op is one kernel. */
   kernels: KernelTiming[];
@@ -59,24 +62,34 @@ function recorded(device: string, run: () => void): Graph<void> | Error {
   }
 }
 
-/** Writes more than a L2 cache holds. */
+/** Bytes of buffers that are each larger than the largest L2 there is. */
+export interface FlushSizes {
+  written: number;
+  read: number;
+}
+
+/** Leaves nothing of use in a L2 cache, and nothing that has to be written back. */
 export class Flush {
-  readonly #buffer: Tensor;
+  readonly #written: Tensor;
+  readonly #read: Tensor;
+  readonly #sum: Tensor;
   #value = 0;
   readonly device: string;
 
-  /** @param bytes  several times the largest L2 there is */
-  constructor(device: string, bytes: number) {
+  constructor(device: string, { written, read }: FlushSizes) {
     this.device = device;
-    this.#buffer = Tensor.zeros([bytes / 4], { device });
+    this.#written = Tensor.zeros([written / 4], { device });
+    this.#read = Tensor.zeros([read / 4], { device });
+    this.#sum = Tensor.zeros([1], { device });
   }
 
   run(): void {
-    native.fill(this.#buffer.handle, ++this.#value % 1024);
+    native.fill(this.#written.handle, ++this.#value % 1024);
+    native.reduceAxis(this.#read.handle, null, this.#sum.handle, 1, this.#read.size, 1, 1);
   }
 
   dispose(): void {
-    this.#buffer.dispose();
+    for (const tensor of [this.#written, this.#read, this.#sum]) tensor.dispose();
   }
 }
 
@@ -137,18 +150,21 @@ export async function measureOnGpu(c: Case, flush: Flush, options: GpuMeasureOpt
   let graph: Graph<void> | undefined;
   try {
     const run = c.prepare(inputs);
-    const size = Math.max(64, Math.floor(Math.min(gpuBytes(c), options.largestCopy) / 8));
+    // Whole pieces of 16 bytes.
+    const size = 4 * Math.max(16, Math.floor(Math.min(gpuBytes(c), options.largestCopy) / 32));
     const [source, target] = [inputs.normal([size]), inputs.zeros([size])];
-    const copy = () => native.stridedCopy(source.handle, target.handle, [size], [1], 0, [1], 0);
+    const driverCopy = () => native.stridedCopy(source.handle, target.handle, [size], [1], 0, [1], 0);
+    const kernelCopy = () => native.blockCopy(source.handle, target.handle);
     // Untimed, twice: allocates what the op needs, loads its kernels.
-    for (let i = 0; i < 2; i++) for (const warm of [run, copy]) warm();
+    for (let i = 0; i < 2; i++) for (const warm of [run, driverCopy, kernelCopy]) warm();
     await native.synchronize(device);
     const record = recorded(device, run);
     if (record instanceof Graph) graph = record;
     const candidates = [
       { name: "op", run },
       { name: "trace", run },
-      { name: "copy", run: copy },
+      { name: "driver copy", run: driverCopy },
+      { name: "kernel copy", run: kernelCopy },
       { name: "nothing", run: () => {} },
       ...(graph ? [{ name: "graph", run: () => graph!.launch() }] : []),
     ];
@@ -171,7 +187,7 @@ export async function measureOnGpu(c: Case, flush: Flush, options: GpuMeasureOpt
     const of = (name: string) => timing(name, times.get(name)!);
     return {
       op: of("op"),
-      copy: of("copy"),
+      copies: { driver: of("driver copy"), kernel: of("kernel copy") },
       copiedBytes: size * 8,
       kernels: kernelTimings(traces, c.gpuKernels ?? {}),
       nothing: of("nothing"),

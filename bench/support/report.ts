@@ -1,9 +1,9 @@
 /** Results: one JSON object a line with all conditions they were measured under, and a table for the reader on stderr. */
-import { execFileSync } from "node:child_process";
 import { appendFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { currentDevice } from "../../lib/device.ts";
 import { native } from "../../lib/native.ts";
+import { commit } from "../../scripts/commit.ts";
 import type { Timing } from "./measure.ts";
 
 /** What a benchmark found out; keys beyond these (ratios, say) are written as they are. */
@@ -15,20 +15,6 @@ export interface Result {
 }
 
 export type Cell = string | number | undefined;
-
-function commit(): string {
-  const git = (...args: string[]) =>
-    execFileSync("git", args, {
-      cwd: import.meta.dirname,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }).trim();
-  try {
-    return git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "-uno") ? "-dirty" : "");
-  } catch {
-    return "unknown";
-  }
-}
 
 /** Keeps `digits` significant ones: a timing has no more. */
 export function round(value: number, digits = 4): number {

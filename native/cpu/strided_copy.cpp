@@ -100,4 +100,11 @@ void strided_copy(const StridedCopyArgs& args) {
     copy_any(layout, args.source.as<uint32_t>() + args.source_offset, args.target.as<uint32_t>() + args.target_offset);
 }
 
+void block_copy(const BlockCopyArgs& args) {
+  if (args.source.size == 0) return;
+  CopyLayout whole;
+  whole.axis[whole.axes++] = {args.bytes(), 1, 1};
+  copy_rows(whole, static_cast<const char*>(args.source.data), static_cast<char*>(args.target.data));
+}
+
 }  // namespace birkhoff::cpu::BIRKHOFF_ISA

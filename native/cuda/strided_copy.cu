@@ -1,6 +1,7 @@
 // Strided copies on CUDA: one block by the driver, rows 16 bytes at a time, transposes by tiles through shared memory,
 // the rest element by element; see ops/strided_copy.h.
 #include "cuda/launch.h"
+#include "cuda/ptx.h"
 #include "ops/strided_copy.h"
 
 namespace birkhoff::cuda {
@@ -8,6 +9,21 @@ namespace {
 
 constexpr int kStridedCopyThreads = 256;
 constexpr int kTile = 32;
+
+// Four pieces of 16 bytes a thread, all read before the first is written.
+__global__ void __launch_bounds__(kThreads) block_copy_kernel(const uint4* source, uint4* target, int64_t pieces) {
+  const int64_t step = int64_t{4} * kThreads * gridDim.x;
+  for (int64_t at = int64_t{4} * kThreads * blockIdx.x + threadIdx.x; at < pieces; at += step) {
+    uint4 words[4] = {};
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (at + k * kThreads < pieces) words[k] = source[at + k * kThreads];
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      ptx::store16_if(at + k * kThreads < pieces, target + at + k * kThreads, words[k].x, words[k].y, words[k].z,
+                      words[k].w);
+  }
+}
 
 // Word: a piece of the innermost axis that both sides are aligned to, one element at least; strides count words.
 template <class Word>
@@ -115,6 +131,13 @@ void strided_copy(const StridedCopyArgs& args) {
   else
     copy(layout, args.source.as<const uint32_t>() + args.source_offset,
          args.target.as<uint32_t>() + args.target_offset);
+}
+
+void block_copy(const BlockCopyArgs& args) {
+  const int64_t pieces = args.bytes() / 16;
+  if (pieces > 0)
+    launch(block_copy_kernel, grid_for(pieces, 4 * kThreads), kThreads, 0, args.source.as<const uint4>(),
+           args.target.as<uint4>(), pieces);
 }
 
 }  // namespace birkhoff::cuda

@@ -49,6 +49,7 @@
   X(reduce_axis, reduceAxis, ReduceAxisArgs)                                \
   X(broadcast_axis, broadcastAxis, BroadcastAxisArgs)                       \
   X(strided_copy, stridedCopy, StridedCopyArgs)                             \
+  X(block_copy, blockCopy, BlockCopyArgs)                                   \
   X(matmul, matmul, MatmulArgs)                                             \
   X(column_sum, columnSum, ColumnSumArgs)                                   \
   X(embedding_forward, embeddingForward, EmbeddingForwardArgs)              \

@@ -50,6 +50,26 @@ struct StridedCopyArgs {
   }
 };
 
+// One block as it is, by a kernel also where a driver has a copy of its own: benchmarks take the faster of the two for
+// their yardstick.
+struct BlockCopyArgs {
+  static constexpr const char* kName = "blockCopy";
+  View source, target;
+
+  template <class F>
+  void fields(F&& field) {
+    field("source", source), field("target", target);
+  }
+  void check() const {
+    require_dtype(kName, "target", target, source.dtype), require_size(kName, "target", target, {source.size});
+    for (const View* view : {&source, &target})
+      if (reinterpret_cast<uintptr_t>(view->data) % 16 != 0 || bytes() % 16 != 0)
+        throw Error(kShapeError, std::string(kName) + ": " + (view == &source ? "source" : "target") +
+                                     " does not begin and end on 16 bytes");
+  }
+  int64_t bytes() const { return source.size * dtype_bytes(source.dtype); }
+};
+
 // ---- what every backend makes of it ----
 
 struct CopyAxis {

@@ -3,15 +3,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { commit } from "../commit.ts";
 import { runChild } from "./child.ts";
 import { allPassed, type Conditions, type StageResult, type Verification, writeReport } from "./report.ts";
-import { type Findings, type Setup, type Stage, stages, totalBudget } from "./stages.ts";
+import type { Findings, Setup, Stage } from "./stage.ts";
+import { stages, totalBudget } from "./stages.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
 const help = `Usage: npm run gpu:verify -- [options]        or: NODE=/path/to/node bash scripts/gpu_verify.sh [options]
 
-Tests, compute-sanitizer, training and benchmarks on an NVIDIA GPU, in under 8 minutes.
+Tests, compute-sanitizer, training and benchmarks on an NVIDIA GPU, in under 10 minutes.
 
   --only <a,b>        parts: ${stages.map((s) => s.name).join(", ")}
   --results <folder>  default bench/results
@@ -73,12 +75,10 @@ async function clocks(): Promise<Record<string, string> | null> {
 }
 
 async function conditions(device: string, gpu: string, doctor: Doctor): Promise<Conditions> {
-  const [smi, driver, toolkit, head, changes] = await Promise.all([
+  const [smi, driver, toolkit] = await Promise.all([
     output("nvidia-smi", []),
     output("nvidia-smi", ["-i", "0", "--query-gpu=driver_version", "--format=csv,noheader"]),
     output("nvcc", ["--version"]),
-    output("git", ["rev-parse", "--short=12", "HEAD"]),
-    output("git", ["status", "--porcelain", "-uno"]),
   ]);
   return {
     device,
@@ -90,7 +90,7 @@ async function conditions(device: string, gpu: string, doctor: Doctor): Promise<
     gemm: doctor.gpuGemm ?? null,
     processor: doctor.processor,
     node: process.version,
-    commit: head ? head + (changes ? "-dirty" : "") : "unknown",
+    commit: commit(),
     date: new Date().toISOString(),
   };
 }
@@ -107,8 +107,8 @@ async function runStage(stage: Stage, setup: Setup, left: number): Promise<Stage
   } catch (error) {
     findings = { passed: false, note: (error as Error).message, output: (error as Error).stack };
   }
-  const { passed, ...rest } = findings;
-  const status = passed ? "passed" : rest.note === "out of time" ? "out of time" : "failed";
+  const { passed, outOfTime, ...rest } = findings;
+  const status = passed ? "passed" : outOfTime ? "out of time" : "failed";
   return { name, required, budget, status, seconds: (performance.now() - start) / 1000, ...rest };
 }
 

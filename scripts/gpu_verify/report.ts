@@ -2,11 +2,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { writeAtomically } from "../../lib/files/atomic.ts";
-import type { Findings, Row } from "./stages.ts";
+import type { Findings, Row } from "./stage.ts";
 
 export type Status = "passed" | "failed" | "out of time" | "not run";
 
-export interface StageResult extends Omit<Findings, "passed"> {
+export interface StageResult extends Omit<Findings, "passed" | "outOfTime"> {
   name: string;
   status: Status;
   required: boolean;
@@ -63,8 +63,10 @@ const percent = (share: unknown) => (typeof share === "number" ? `${(100 * share
 
 function benchRow(r: Row): unknown[] {
   const graph = r.graph_us ?? (r.graph_error ? "failed" : "");
-  if (r.skipped !== undefined) return [r.name, r.shape, r.dtype, "does not fit", "", "", ""];
-  return [r.name, r.shape, r.dtype, r.events_us, graph, r.gb_per_s, percent(r.share_of_copy)];
+  if (r.skipped !== undefined) return [r.name, r.shape, r.dtype, "does not fit", "", "", "", "", ""];
+  const figures = [r.events_us, graph, r.floor_us, r.gb_per_s, percent(r.share_of_copy)];
+  const copies = r.copy === undefined ? "" : `${r.driver_copy_gb_per_s} / ${r.kernel_copy_gb_per_s}`;
+  return [r.name, r.shape, r.dtype, ...figures, copies];
 }
 
 export function markdown({ complete, passed, seconds, conditions: c, stages }: Verification): string {
@@ -101,8 +103,11 @@ export function markdown({ complete, passed, seconds, conditions: c, stages }: V
   if (measured.length > 0)
     parts.push(
       "## Kernels",
-      "Microseconds by events and by graph replay, medians, cold L2. Bytes: each input read once, each output written once; % of a copy of as many bytes in the same run.",
-      table(["kernel", "shape", "dtype", "µs", "graph µs", "GB/s", "% copy"], measured.map(benchRow)),
+      "Microseconds by events and by graph replay, medians, cold L2. Bytes: each input read once, each output written once. Floor: as many bytes at the rate of a copy of the op's bytes in the same run, the driver's or that of a kernel of 16-byte pieces (last column), whichever is faster; % copy: floor / µs.",
+      table(
+        ["kernel", "shape", "dtype", "µs", "graph µs", "floor µs", "GB/s", "% copy", "copy GB/s: driver / kernel"],
+        measured.map(benchRow),
+      ),
     );
   for (const s of stages.filter((s) => s.output))
     parts.push(`## Output of ${s.name}`, `\`\`\`\n${s.output!.replaceAll("```", "'''")}\n\`\`\``);

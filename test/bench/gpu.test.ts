@@ -4,10 +4,12 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fullSizes, gpuCases, runGpuOps, tinySizes } from "../../bench/gpu.bench.ts";
-import { gpuBytes, kernelName, samplesOf } from "../../bench/support/gpu.ts";
+import { copyYardstick, fullSizes, gpuCases, runGpuOps, tinySizes } from "../../bench/gpu.bench.ts";
+import { Flush, gpuBytes, kernelName, samplesOf } from "../../bench/support/gpu.ts";
+import { timing } from "../../bench/support/measure.ts";
 import { Report } from "../../bench/support/report.ts";
 import { devices, memory, setDevice, setMemoryBudget, synchronize } from "../../lib/index.ts";
+import { native } from "../../lib/native.ts";
 
 describe("bytes", () => {
   const cases = gpuCases({ ...fullSizes, tokens: [8192], channels: [4096], matrices: [32768] }, "bfloat16");
@@ -75,6 +77,19 @@ test("marks become one sample each, with the time of each kernel since the mark 
   ]);
 });
 
+test("the yardstick is the faster of two copies, and both are told", () => {
+  const copied = (driver: number, kernel: number) =>
+    copyYardstick({
+      copies: { driver: timing("driver", [driver]), kernel: timing("kernel", [kernel]) },
+      copiedBytes: 6e6,
+    });
+  expect(copied(2, 3)).toEqual({
+    best: 3,
+    fields: { copy: "driver", copy_gb_per_s: 3, driver_copy_gb_per_s: 3, kernel_copy_gb_per_s: 2 },
+  });
+  expect(copied(3, 2)).toMatchObject({ best: 3, fields: { copy: "kernel", kernel_copy_gb_per_s: 3 } });
+});
+
 function bench(...args: string[]) {
   const main = join(import.meta.dirname, "../../bench/main.ts");
   return spawnSync(process.execPath, ["--no-warnings", "--import", "tsx", main, ...args], { encoding: "utf8" });
@@ -96,6 +111,19 @@ describe("flags", () => {
 const gpu = devices().find((d) => d.available && d.name.startsWith("cuda"))?.name;
 
 describe.runIf(gpu)("a run", () => {
+  test("starts from a L2 that holds nothing to write back: a buffer is written, then another one read", () => {
+    const flush = new Flush(gpu!, tinySizes.flush);
+    try {
+      native.takeMarks(gpu!);
+      native.traceKernels(gpu!, true);
+      flush.run();
+      native.traceKernels(gpu!, false);
+      expect(native.takeMarks(gpu!)).toHaveLength(2);
+    } finally {
+      flush.dispose();
+    }
+  });
+
   test("leaves out what does not fit in memory, and says so", async () => {
     const folder = mkdtempSync(join(tmpdir(), "birkhoff-bench-test-"));
     const before = setDevice(gpu!);
@@ -130,8 +158,12 @@ describe.runIf(gpu)("a run", () => {
         .map((l) => JSON.parse(l) as Record<string, unknown>);
       const merge = rows.find((r) => r.name === "mhcPost forward" && r.shape === "T=9 n=4 C=40")!;
       expect(merge).toMatchObject({ dtype: "bfloat16", repeats: 2, bytes: 9 * 9 * 40 * 2, device: gpu });
-      for (const key of ["events_us", "graph_us", "gb_per_s", "share_of_copy", "copy_gb_per_s", "empty_us"])
+      for (const key of ["events_us", "graph_us", "floor_us", "gb_per_s", "share_of_copy", "copy_gb_per_s", "empty_us"])
         expect(merge[key], key).toBeGreaterThan(0);
+      expect(merge.copy_gb_per_s).toBe(
+        Math.max(Number(merge.driver_copy_gb_per_s), Number(merge.kernel_copy_gb_per_s)),
+      );
+      expect(rows.every((r) => r.bytes === undefined || Number(r.floor_us) > 0)).toBe(true);
     } finally {
       rmSync(folder, { recursive: true });
     }

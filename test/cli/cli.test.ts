@@ -17,7 +17,9 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 const tiny = ["--dim", "16", "--layers", "1", "--heads", "2", "--context", "8", "--batch", "2", "--log-every", "2"];
-const train = (...more: string[]) => ["train", "--data", text, ...tiny, ...more];
+// What the command does is the same on every device, and on "auto" each process would start the GPU's driver.
+const onCpu = ["--device", "cpu"];
+const train = (...more: string[]) => ["train", "--data", text, ...tiny, ...onCpu, ...more];
 
 describe("birkhoff", () => {
   it("shows help and version", async () => {
@@ -75,8 +77,8 @@ describe("birkhoff", () => {
     await writeFile(empty, "");
     await writeFile(short, "to be or not");
     const results = await Promise.all([
-      birkhoff(["train", "--data", empty]),
-      birkhoff(["train", "--data", short, "--out", join(folder, "never")]),
+      birkhoff(["train", "--data", empty, ...onCpu]),
+      birkhoff(["train", "--data", short, ...onCpu, "--out", join(folder, "never")]),
     ]);
     expect(results.map((r) => r.code)).toEqual([2, 2]);
     expect(results[0]!.stderr).toMatch(/empty\.txt is empty \(0 characters\)/);
@@ -107,13 +109,13 @@ describe("birkhoff", () => {
       expect(rows[0]![key], key).toBeTypeOf("number");
     expect(rows.at(-1)!["eval/loss"]).toBeTypeOf("number");
 
-    const args = ["generate", "--model", out, "--prompt", "the ", "--max-tokens", "12", "--seed", "1"];
+    const args = ["generate", "--model", out, "--prompt", "the ", "--max-tokens", "12", "--seed", "1", ...onCpu];
     const [a, b] = await Promise.all([birkhoff(args), birkhoff([...args, "--json"])]);
     expect([a.code, b.code]).toEqual([0, 0]);
     const parsed = JSON.parse(b.stdout) as { prompt: string; text: string; tokens: number[] };
     expect(a.stdout).toBe(`the ${parsed.text}\n`);
     expect(parsed.tokens.length).toBe(12);
-    const unknown = await birkhoff(["generate", "--model", out, "--prompt", "THE"]);
+    const unknown = await birkhoff(["generate", "--model", out, "--prompt", "THE", ...onCpu]);
     expect(unknown.code).toBe(2);
     expect(unknown.stderr).toMatch(/text\[0\] is "T", want one of the \d+ characters/);
 
@@ -154,7 +156,7 @@ describe("birkhoff", () => {
     for await (const token of trainer.generate(model, [1], options)) tokens.push(token);
     const prompt = config.vocabulary[1];
     const flags = ["--prompt", prompt, "--max-tokens", "30", "--temperature", "0.8", "--seed", "3", "--json"];
-    const { code, stdout } = await birkhoff(["generate", "--model", out, ...flags]);
+    const { code, stdout } = await birkhoff(["generate", "--model", out, ...flags, ...onCpu]);
     expect(code).toBe(0);
     expect(JSON.parse(stdout).tokens).toEqual(tokens);
   });
@@ -199,7 +201,7 @@ describe("birkhoff", () => {
     expect(stderr).toBe("");
     expect([code, signal]).toEqual([130, null]);
     expect((await readdir(out)).sort()).toEqual(["config.json", "metrics.jsonl", "model.safetensors", "timing.jsonl"]);
-    const { code: generated } = await birkhoff(["generate", "--model", out, "--max-tokens", "3"]);
+    const { code: generated } = await birkhoff(["generate", "--model", out, "--max-tokens", "3", ...onCpu]);
     expect(generated).toBe(0);
   });
 

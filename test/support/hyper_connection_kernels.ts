@@ -1,7 +1,7 @@
 /** The hyper-connection kernels called directly, forward and backward, on one device: for comparisons between devices. */
 import { type DType, Tensor } from "../../lib/index.ts";
 import { native } from "../../lib/native.ts";
-import { normal } from "./random.ts";
+import { spread } from "./random.ts";
 
 export interface KernelCase {
   tokens: number;
@@ -18,27 +18,31 @@ export interface KernelCase {
   logits?: number;
   /** Default "float32". */
   projection?: "float32" | "tf32";
+  /** Default true: also the seam, and mhcPre of what mhcPost gave. */
+  seam?: boolean;
 }
+
+/** Inputs of the latest case: drawn once for all devices that it is compared on. */
+const drawn = { key: "", arrays: [] as Float32Array[] };
 
 /** Every result of mhcPre, mhcPost, their backwards and the seam, by name; inputs are the same for equal cases. */
 export function runKernels(device: string, c: KernelCase): Record<string, Tensor> {
   const { tokens: T, n, channels: C, dtype, head = false, scale = 1, logits = 1 } = c;
   const settings = [1e-6, c.iters ?? 20, 0, 0, c.projection === "tf32" ? 1 : 0] as const;
   const N = head ? n : n * n + 2 * n;
+  const key = JSON.stringify([T, n, C, head, scale, logits]);
+  if (drawn.key !== key) Object.assign(drawn, { key, arrays: [] });
   let seed = 0;
-  const input = (shape: number[], std: number, type: DType = "float32") =>
-    Tensor.from(
-      normal(
-        shape.reduce((a, b) => a * b, 1),
-        std,
-        ++seed,
-      ),
-      shape,
-      { dtype: type, device },
+  const input = (shape: number[], std: number, type: DType = "float32") => {
+    drawn.arrays[seed] ??= spread(
+      shape.reduce((a, b) => a * b, 1),
+      std,
+      seed + 1,
     );
+    return Tensor.from(drawn.arrays[seed++]!, shape, { dtype: type, device });
+  };
   // Poisoned: every element must be written.
-  const empty = (shape: number[], type: DType = "float32") =>
-    Tensor.from(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(Number.NaN), shape, { dtype: type, device });
+  const empty = (shape: number[], type: DType = "float32") => Tensor.full(shape, Number.NaN, { dtype: type, device });
   const x = input([T, n, C], scale, dtype);
   const phi = input([N, n * C], logits / Math.sqrt(n * C));
   const alpha = input([head ? 1 : 3], 1);
@@ -101,29 +105,31 @@ export function runKernels(device: string, c: KernelCase): Record<string, Tensor
       n,
       C,
     );
-    const merged = empty([T, n, C], dtype);
-    const seam = enter(merged);
-    native.seamForward(
-      ...connection,
-      phi.handle,
-      alpha.handle,
-      bias.handle,
-      merged.handle,
-      seam.input.handle,
-      seam.pre.handle,
-      seam.post.handle,
-      seam.res.handle,
-      seam.q.handle,
-      seam.r.handle,
-      T,
-      n,
-      C,
-      ...settings,
-    );
-    const apart = pre(y);
     Object.assign(results, { post: first.post, res: first.res, y, gradOutput, gradPost, gradRes, mixed });
-    for (const key of ["streams", "input", "pre", "post", "res", "q", "r"] as const)
-      Object.assign(results, { [`seam.${key}`]: seam[key], [`apart.${key}`]: apart[key] });
+    if (c.seam ?? true) {
+      const merged = empty([T, n, C], dtype);
+      const seam = enter(merged);
+      native.seamForward(
+        ...connection,
+        phi.handle,
+        alpha.handle,
+        bias.handle,
+        merged.handle,
+        seam.input.handle,
+        seam.pre.handle,
+        seam.post.handle,
+        seam.res.handle,
+        seam.q.handle,
+        seam.r.handle,
+        T,
+        n,
+        C,
+        ...settings,
+      );
+      const apart = pre(y);
+      for (const key of ["streams", "input", "pre", "post", "res", "q", "r"] as const)
+        Object.assign(results, { [`seam.${key}`]: seam[key], [`apart.${key}`]: apart[key] });
+    }
   }
   const grads = [empty([T, n, C], dtype), empty([N, n * C]), empty([head ? 1 : 3]), empty([N])] as const;
   native.mhcPreBackward(

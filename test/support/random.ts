@@ -26,6 +26,24 @@ export function normal(size: number, std: number, seed: number): Float32Array {
   );
 }
 
+/**
+ * `size` values of mean 0 and standard deviation `std`, at most 2.45 of it: value i is a hash of the seed and i, the sum of its halves.
+ * A tenth of the time of `normal`, for arrays of millions; a longer array begins with the shorter one.
+ */
+export function spread(size: number, std: number, seed: number): Float32Array {
+  const values = new Float32Array(size);
+  const start = Math.imul(seed, 0x9e3779b9);
+  const factor = std / Math.sqrt((65536 ** 2 - 1) / 6);
+  for (let i = 0; i < size; i++) {
+    let z = (start + i) | 0;
+    z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
+    z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
+    z ^= z >>> 15;
+    values[i] = factor * ((z >>> 16) + (z & 0xffff) - 65535);
+  }
+  return values;
+}
+
 /** `size` integers from 0 to below `bound`. */
 export function integers(size: number, bound: number, seed: number): Int32Array {
   const next = generator(seed);

@@ -57,6 +57,7 @@ export function recordCalls(): Map<string, ArgumentSpec[][]> {
       training.optimizer.step(grads);
       // A strided copy whose lists have several axes, and reads.
       ops.transpose(Tensor.randn([3, 4, 5]), [2, 1, 0]).dataSync();
+      native.blockCopy(Tensor.ones([4]).handle, Tensor.ones([4]).handle);
       native.tensorCopy(Tensor.ones([3]).handle, "cpu").dispose();
       native.tensorRead(Tensor.ones([3]).handle, false);
     });

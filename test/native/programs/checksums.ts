@@ -2,6 +2,7 @@
 import { type Tensor, tidy, valueAndGrad } from "../../../lib/index.ts";
 import { native } from "../../../lib/native.ts";
 import { everyOp, inputsOf, lossOf } from "../../support/every_op.ts";
+import "../../support/default_device.ts";
 
 /** Sum of w·v and of |w·v|, the weights such that permutations and sign errors show. */
 function checksum(tensor: Tensor): { sum: number; size: number } {

@@ -1,5 +1,6 @@
 /** Every op forward and backward, a training step, and the hyper-connection kernels by themselves, on one device. every_kernel.ts <device> */
-import { optim, setDevice, synchronize, tidy, valueAndGrad } from "../../../lib/index.ts";
+import { optim, setDevice, synchronize, Tensor, tidy, valueAndGrad } from "../../../lib/index.ts";
+import { native } from "../../../lib/native.ts";
 import { everyOp, inputsOf, lossOf, tinyTraining } from "../../support/every_op.ts";
 import { runKernels } from "../../support/hyper_connection_kernels.ts";
 
@@ -15,6 +16,13 @@ for (const op of everyOp)
     for (const tensor of [value, ...grads]) tensor.dataSync();
     calls++;
   });
+
+tidy(() => {
+  const target = Tensor.zeros([36]);
+  native.blockCopy(Tensor.ones([36]).handle, target.handle);
+  target.dataSync();
+  calls++;
+});
 
 const training = tinyTraining();
 tidy(() => {

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { errorFromCode } from "../../../lib/errors.ts";
 import { type Handle, type NativeGraph, native } from "../../../lib/native.ts";
 import { type ArgumentSpec, isHandleSpec, recordCalls, runtimeCalls } from "../../support/recorded_calls.ts";
+import "../../support/default_device.ts";
 
 const runs = Number(process.argv[2] ?? 40);
 const seed = Number(process.argv[3] ?? 1);

@@ -1,6 +1,7 @@
 /** The queue and the thread pool at work: changing thread counts, many reads, budgets and statistics read meanwhile. */
 import { memory, ops, setThreads, synchronize, Tensor, tidy, valueAndGrad } from "../../../lib/index.ts";
 import { everyOp, inputsOf, lossOf } from "../../support/every_op.ts";
+import "../../support/default_device.ts";
 
 for (let round = 0; round < 3; round++) {
   const reads: Promise<unknown>[] = [];
