@@ -5,7 +5,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // Their sources include the CUDA toolkit's headers, which whoever says so may not have.
     exclude: [...configDefaults.exclude, ...(process.env.BIRKHOFF_EMULATED === "0" ? ["test/cuda-emu/**"] : [])],
-    globalSetup: ["test/support/emulated_addon.ts"],
+    globalSetup: ["test/support/compiled.ts", "test/support/emulated_addon.ts"],
     setupFiles: ["test/support/default_device.ts"],
     pool: "forks",
     maxWorkers: 2,

@@ -85,8 +85,10 @@ export interface AttentionExtents {
 export function attentionWeights(q: Float64Array, k: Float64Array, e: AttentionExtents): Float64Array {
   const { heads, length, size, causal, scale } = e;
   const scores = matmulOracle(q, k, { batch: heads, m: length, n: length, k: size, transposeB: true });
-  const masked = scores.map((s, i) => (causal && i % length > Math.floor(i / length) % length ? -Infinity : s * scale));
-  return softmaxOracle(masked, length);
+  for (let row = 0; row < heads * length; row++)
+    for (let key = 0; key < length; key++)
+      scores[row * length + key] = causal && key > row % length ? -Infinity : scale * scores[row * length + key]!;
+  return softmaxOracle(scores, length);
 }
 
 export function attentionOracle(q: Float64Array, k: Float64Array, v: Float64Array, e: AttentionExtents): Float64Array {

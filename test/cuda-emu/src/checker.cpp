@@ -19,12 +19,17 @@ std::string number(int64_t value) {
 
 #define INLINE inline __attribute__((always_inline))
 
+// By an access of the running block before its last full barrier. Clocks of other blocks differ by 2^32 or more.
+INLINE bool before_last_barrier(const Access& earlier) {
+  return earlier.moment - (uint64_t{device.block_index} << 32) < uint64_t{device.full_barriers} << 16;
+}
+
 // The earlier access happened before whatever the running lane does now.
 bool ordered(const Access& earlier) {
+  if (before_last_barrier(earlier)) return true;
   const unsigned me = current->thread;
   if (earlier.block() == device.block_index)
-    return earlier.thread() == me || earlier.full_barriers() < device.full_barriers ||
-           (clocks.any && known_clock(me, earlier.thread()) > earlier.clock());
+    return earlier.thread() == me || (clocks.any && known_clock(me, earlier.thread()) > earlier.clock());
   if (between_blocks.acquired.empty()) return false;
   const auto found = between_blocks.acquired.find(earlier.block());
   if (found == between_blocks.acquired.end()) return false;
@@ -75,7 +80,7 @@ INLINE void remember_access(Access* slots, const Access& access) {
   for (int i = 0; i < kRemembered; ++i)
     if (!(slots[i].who & kValid)) return slots[i].set(access);
   for (int i = 0; i < kRemembered; ++i)
-    if (ordered(slots[i])) return slots[i].set(access);
+    if (before_last_barrier(slots[i]) || ordered(slots[i])) return slots[i].set(access);
   slots[random_bits() % kRemembered].set(access);
 }
 
@@ -94,7 +99,7 @@ __attribute__((noinline)) void judge_cell(Cell& cell, uint64_t moment, uint32_t 
                                           uintptr_t address) {
   const Access access{moment, pc, who};
   const auto judge = [&](Access& earlier, bool earlier_writes) {
-    if (!(earlier.who & kValid) || !(earlier.who & access.who & kBytesMask)) return;
+    if (!(earlier.who & kValid) || !(earlier.who & access.who & kBytesMask) || before_last_barrier(earlier)) return;
     if (same_thread(earlier, access) || (earlier.who & access.who & kAtomicAccess) || ordered(earlier)) return;
     report_race(earlier, earlier_writes, access, writes, address);
     earlier.who = 0;
@@ -169,11 +174,7 @@ INLINE void touch_range(Cell* cells, uint8_t* written, size_t offset, size_t byt
 
 bool in_shared_variable(size_t offset, size_t bytes) {
   const uint8_t owner = device.shared_owner[offset / 4];
-  if (!owner || offset + bytes > kSharedCapacity || owner != device.shared_owner[(offset + bytes - 1) / 4])
-    return false;
-  if (owner == kDynamicOwner) return offset + bytes <= device.dynamic_bytes;
-  const SharedVariable& variable = device.variables[owner - 1];
-  return offset + bytes <= variable.offset + variable.bytes;
+  return owner && offset + bytes <= device.shared_end[owner];
 }
 
 // Neither shared nor device memory: parameters, __constant__ and __device__ variables, pinned memory; or a mistake.
