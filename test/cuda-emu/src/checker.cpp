@@ -24,18 +24,21 @@ INLINE bool before_last_barrier(const Access& earlier) {
   return earlier.moment - (uint64_t{device.block_index} << 32) < uint64_t{device.full_barriers} << 16;
 }
 
-// The earlier access happened before whatever the running lane does now.
-bool ordered(const Access& earlier) {
-  if (before_last_barrier(earlier)) return true;
+// The same by what orders fewer threads than a whole block, or threads of several blocks.
+__attribute__((noinline)) bool ordered_otherwise(const Access& earlier) {
   const unsigned me = current->thread;
-  if (earlier.block() == device.block_index)
-    return earlier.thread() == me || (clocks.any && known_clock(me, earlier.thread()) > earlier.clock());
-  if (between_blocks.acquired.empty()) return false;
+  if (earlier.block() == device.block_index) return clocks.any && known_clock(me, earlier.thread()) > earlier.clock();
   const auto found = between_blocks.acquired.find(earlier.block());
   if (found == between_blocks.acquired.end()) return false;
   const Release& release = found->second;
   return earlier.full_barriers() < release.full_barriers ||
          (earlier.full_barriers() == release.full_barriers && earlier.thread() == release.thread);
+}
+
+// The earlier access, another thread's, happened before whatever the running lane does now.
+INLINE bool ordered(const Access& earlier) {
+  return before_last_barrier(earlier) ||
+         ((clocks.any || !between_blocks.acquired.empty()) && ordered_otherwise(earlier));
 }
 
 INLINE bool same_thread(const Access& a, const Access& b) {
@@ -80,7 +83,7 @@ INLINE void remember_access(Access* slots, const Access& access) {
   for (int i = 0; i < kRemembered; ++i)
     if (!(slots[i].who & kValid)) return slots[i].set(access);
   for (int i = 0; i < kRemembered; ++i)
-    if (before_last_barrier(slots[i]) || ordered(slots[i])) return slots[i].set(access);
+    if (ordered(slots[i])) return slots[i].set(access);
   slots[random_bits() % kRemembered].set(access);
 }
 
@@ -99,7 +102,7 @@ __attribute__((noinline)) void judge_cell(Cell& cell, uint64_t moment, uint32_t 
                                           uintptr_t address) {
   const Access access{moment, pc, who};
   const auto judge = [&](Access& earlier, bool earlier_writes) {
-    if (!(earlier.who & kValid) || !(earlier.who & access.who & kBytesMask) || before_last_barrier(earlier)) return;
+    if (!(earlier.who & kValid) || !(earlier.who & access.who & kBytesMask)) return;
     if (same_thread(earlier, access) || (earlier.who & access.who & kAtomicAccess) || ordered(earlier)) return;
     report_race(earlier, earlier_writes, access, writes, address);
     earlier.who = 0;
