@@ -31,8 +31,8 @@ describe("bytes", () => {
   ])("of %s: %i C a token", (name, perToken) => expect(gpuBytes(of(name))).toBe(perToken * C));
 
   test("of the kernels inside", () => {
-    expect(of("mhcPre forward").gpuKernels).toEqual({ projection_kernel: 4 * C, collapse_kernel: 5 * C });
-    expect(of("seam forward").gpuKernels).toEqual({ projection_kernel: 9 * C, collapse_kernel: 5 * C });
+    expect(of("mhcPre forward").gpuKernels).toEqual({ projection_bfloat16_kernel: 4 * C, collapse_kernel: 5 * C });
+    expect(of("seam forward").gpuKernels).toEqual({ projection_bfloat16_kernel: 9 * C, collapse_kernel: 5 * C });
     expect(of("mhcPre backward (finish)").gpuKernels).toEqual({ grad_pre_kernel: 5 * C, finish_kernel: 13 * C });
   });
 

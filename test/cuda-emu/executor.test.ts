@@ -6,9 +6,10 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { buildEmulated } from "../support/emulated_addon.ts";
 
 const root = join(import.meta.dirname, "../..");
-const folder = join(root, "build/cuda-emu");
+const checks = join(root, "build/test/cuda-emu/cuda_emu_checks");
 
 type Kind = "race" | "bounds" | "uninitialised" | "divergence" | "misaligned" | "other";
 interface KernelResult {
@@ -67,18 +68,12 @@ const schedules = [
 ].flatMap((schedule) => [0, 1].map((lazy) => ({ ...schedule, lazy, name: `${schedule.name}${lazy ? ", lazy" : ""}` })));
 
 beforeAll(() => {
-  // Fails with a message that says what to install where the toolkit's headers are missing.
-  const cmake = (...args: string[]) => {
-    const { status, stdout, stderr, error } = spawnSync("cmake", args, { encoding: "utf8" });
-    if (status !== 0) throw new Error(`cmake ${args.join(" ")}:\n${error ?? ""}${stdout}${stderr}`);
-  };
-  cmake("-S", join(root, "test/cuda-emu"), "-B", folder);
-  cmake("--build", folder, "--target", "cuda_emu_checks", "--parallel", "2");
+  buildEmulated("cuda_emu_checks");
 }, 300_000);
 
 function run(group: string, schedule: (typeof schedules)[number]) {
   const args = [group, String(schedule.order), String(schedule.seed), String(schedule.lazy)];
-  const output = execFileSync(join(folder, "cuda_emu_checks"), args, {
+  const output = execFileSync(checks, args, {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
   });

@@ -1,9 +1,9 @@
-/** Runs the command in a process of its own, from its TypeScript source. */
+/** Runs the command in a process of its own. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { compiled } from "./compiled.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const main = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
 
 export interface Outcome {
   code: number | null;
@@ -20,11 +20,9 @@ export interface CliOptions {
 }
 
 export function birkhoff(args: readonly string[], options: CliOptions = {}): Promise<Outcome> {
-  const node = [process.execPath, "--no-warnings", "--import", "tsx", main, ...args];
+  const node = [process.execPath, "--no-warnings", compiled("cli/main"), ...args];
   const [command, ...rest] = options.before ? ["bash", "-c", `${options.before}; exec "$@"`, "bash", ...node] : node;
-  // A limit of the file size must hit the command's files, not the compiler's cache.
-  const env = options.before ? { ...process.env, TSX_DISABLE_CACHE: "1" } : process.env;
-  const child = spawn(command!, rest, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(command!, rest, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => {

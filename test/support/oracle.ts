@@ -1,4 +1,9 @@
-/** Plain float64 references of the ops, written from the equations and not from the kernels. Arrays are row-major. */
+/**
+ * Plain float64 references of the ops, written from the equations and not from the kernels. Arrays are row-major. gradcheck calls
+ * them a thousand times per test: the connections' are plain loops over flat arrays.
+ */
+
+import { softmaxOracle } from "./oracle_matrix.ts";
 
 type F = Float64Array;
 
@@ -101,27 +106,37 @@ export interface MhcOptions {
   normEps?: number;
 }
 
+/** Divides each of the n lines of m by its sum + eps; line i starts at i · `start`, its elements are `step` apart. */
+function normalise(m: F, n: number, start: number, step: number, eps: number): void {
+  for (let i = 0; i < n; i++) {
+    let sum = 0;
+    for (let j = 0; j < n; j++) sum += m[i * start + j * step]!;
+    for (let j = 0; j < n; j++) m[i * start + j * step]! /= sum + eps;
+  }
+}
+
 /** One n × n matrix. The canonical result has row = destination; deepseek-v4's own P is its transpose. */
 function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, convention: Convention, shift?: number): F {
-  const rows = (m: number[][]) => m.map((row) => row.map((v) => v / (row.reduce((a, b) => a + b, 0) + eps)));
-  const flip = (m: number[][]) => m.map((row, i) => row.map((_, j) => m[j]![i]!));
-  const columns = (m: number[][]) => flip(rows(flip(m)));
-  const matrix = Array.from({ length: n }, (_, i) => Array.from(logits.subarray(i * n, (i + 1) * n)));
+  const rows = (m: F) => normalise(m, n, n, 1, eps);
+  const columns = (m: F) => normalise(m, n, 1, n, eps);
   if (convention === "paper") {
     const top = shift ?? Math.max(...logits);
-    let m = matrix.map((row) => row.map((v) => Math.exp(v - top)));
-    for (let it = 0; it < iters; it++) m = rows(columns(m));
-    return Float64Array.from(m.flat());
+    const m = new Float64Array(n * n);
+    for (let i = 0; i < m.length; i++) m[i] = Math.exp(logits[i]! - top);
+    for (let it = 0; it < iters; it++) {
+      columns(m);
+      rows(m);
+    }
+    return m;
   }
-  let p = matrix.map((row) => {
-    const top = Math.max(...row);
-    const e = row.map((v) => Math.exp(v - top));
-    const total = e.reduce((a, b) => a + b, 0);
-    return e.map((v) => v / total + eps);
-  });
-  p = columns(p);
-  for (let it = 1; it < iters; it++) p = columns(rows(p));
-  return Float64Array.from(flip(p).flat());
+  const p = softmaxOracle(logits, n);
+  for (let i = 0; i < p.length; i++) p[i]! += eps;
+  columns(p);
+  for (let it = 1; it < iters; it++) {
+    rows(p);
+    columns(p);
+  }
+  return transpose(p, [n, n], [1, 0]);
 }
 
 /**
@@ -144,13 +159,15 @@ export function sinkhorn(
 /** m = r · v φᵀ for one token (mHC eq. 14, 15): φ [N, K], r = (Σ v² / K + ε)^(−1/2). */
 function project(v: F, phi: F, normEps: number): F {
   let squares = 0;
-  for (const value of v) squares += value ** 2;
+  for (let i = 0; i < v.length; i++) squares += v[i]! ** 2;
   const r = 1 / Math.sqrt(squares / v.length + normEps);
-  return Float64Array.from({ length: phi.length / v.length }, (_, k) => {
+  const m = new Float64Array(phi.length / v.length);
+  for (let k = 0; k < m.length; k++) {
     let q = 0;
     for (let i = 0; i < v.length; i++) q += v[i]! * phi[k * v.length + i]!;
-    return r * q;
-  });
+    m[k] = r * q;
+  }
+  return m;
 }
 
 /**
@@ -183,14 +200,15 @@ export function mhcPre(x: F, phi: F, alpha: F, bias: F, n: number, channels: num
 
 /** mHC eq. 3: y_i = Σ_j res_ij x_j + post_i f. */
 export function mhcPost(x: F, f: F, post: F, res: F, n: number, channels: number): F {
-  return Float64Array.from(x, (_, at) => {
-    const c = at % channels;
-    const i = Math.floor(at / channels) % n;
-    const t = Math.floor(at / (n * channels));
-    let y = post[t * n + i]! * f[t * channels + c]!;
-    for (let j = 0; j < n; j++) y += res[(t * n + i) * n + j]! * x[(t * n + j) * channels + c]!;
-    return y;
-  });
+  const y = new Float64Array(x.length);
+  for (let t = 0; t * n * channels < x.length; t++)
+    for (let i = 0; i < n; i++)
+      for (let c = 0; c < channels; c++) {
+        let sum = post[t * n + i]! * f[t * channels + c]!;
+        for (let j = 0; j < n; j++) sum += res[(t * n + i) * n + j]! * x[(t * n + j) * channels + c]!;
+        y[(t * n + i) * channels + c] = sum;
+      }
+  return y;
 }
 
 /** One whole connection around `branch`, which maps [T, C] to [T, C]. */
@@ -210,10 +228,9 @@ export function connect(
 
 /** [T, C] → [T, n, C], copies. */
 export function expand(h: F, n: number, channels: number): F {
-  return Float64Array.from({ length: h.length * n }, (_, at) => {
-    const t = Math.floor(at / (n * channels));
-    return h[t * channels + (at % channels)]!;
-  });
+  const y = new Float64Array(h.length * n);
+  for (let at = 0; at < y.length; at++) y[at] = h[Math.floor(at / (n * channels)) * channels + (at % channels)]!;
+  return y;
 }
 
 /** The learned head's parameters: phi [n, nC], alpha [1], bias [n]; `eps` is added to each weight. */

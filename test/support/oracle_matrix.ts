@@ -12,13 +12,15 @@ export interface MatmulExtents {
 export function matmulOracle(a: Float64Array, b: Float64Array, e: MatmulExtents): Float64Array {
   const { batch = 1, m, n, k, transposeA = false, transposeB = false } = e;
   const c = new Float64Array(batch * m * n);
+  // From one element of the sum to the next.
+  const [stepA, stepB] = [transposeA ? m : 1, transposeB ? 1 : n];
   for (let t = 0; t < batch; t++)
     for (let i = 0; i < m; i++)
       for (let j = 0; j < n; j++) {
         let sum = 0;
-        for (let p = 0; p < k; p++)
-          sum +=
-            a[t * m * k + (transposeA ? p * m + i : i * k + p)]! * b[t * k * n + (transposeB ? j * k + p : p * n + j)]!;
+        let atA = t * m * k + (transposeA ? i : i * k);
+        let atB = t * k * n + (transposeB ? j * k : j);
+        for (let p = 0; p < k; p++, atA += stepA, atB += stepB) sum += a[atA]! * b[atB]!;
         c[t * m * n + i * n + j] = sum;
       }
   return c;
@@ -47,11 +49,14 @@ export function embeddingOracle(indices: ArrayLike<number>, weight: Float64Array
 export function softmaxOracle(x: Float64Array, columns: number): Float64Array {
   const y = new Float64Array(x.length);
   for (let at = 0; at < x.length; at += columns) {
-    const row = x.subarray(at, at + columns);
-    const top = row.reduce((a, b) => Math.max(a, b), -Infinity);
+    let top = -Infinity;
+    for (let i = at; i < at + columns; i++) top = Math.max(top, x[i]!);
     let sum = 0;
-    for (const v of row) sum += Math.exp(v - top);
-    for (let i = 0; i < columns; i++) y[at + i] = Math.exp(row[i]! - top) / sum;
+    for (let i = at; i < at + columns; i++) {
+      y[i] = Math.exp(x[i]! - top);
+      sum += y[i]!;
+    }
+    for (let i = at; i < at + columns; i++) y[i]! /= sum;
   }
   return y;
 }
@@ -80,8 +85,10 @@ export interface AttentionExtents {
 export function attentionWeights(q: Float64Array, k: Float64Array, e: AttentionExtents): Float64Array {
   const { heads, length, size, causal, scale } = e;
   const scores = matmulOracle(q, k, { batch: heads, m: length, n: length, k: size, transposeB: true });
-  const masked = scores.map((s, i) => (causal && i % length > Math.floor(i / length) % length ? -Infinity : s * scale));
-  return softmaxOracle(masked, length);
+  for (let row = 0; row < heads * length; row++)
+    for (let key = 0; key < length; key++)
+      scores[row * length + key] = causal && key > row % length ? -Infinity : scale * scores[row * length + key]!;
+  return softmaxOracle(scores, length);
 }
 
 export function attentionOracle(q: Float64Array, k: Float64Array, v: Float64Array, e: AttentionExtents): Float64Array {

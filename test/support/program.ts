@@ -1,6 +1,6 @@
 /** Runs a file of test/native/programs in a process of its own: what crashes there fails a test, not the test runner. */
 import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { compiled } from "./compiled.ts";
 
 export interface ProgramResult {
   code: number | null;
@@ -15,8 +15,7 @@ export interface ProgramOptions {
 }
 
 export function runProgram(name: string, { args = [], env = {} }: ProgramOptions = {}): Promise<ProgramResult> {
-  const file = fileURLToPath(new URL(`../native/programs/${name}.ts`, import.meta.url));
-  const child = spawn(process.execPath, ["--no-warnings", "--expose-gc", "--import", "tsx", file, ...args], {
+  const child = spawn(process.execPath, ["--no-warnings", "--expose-gc", compiled(name), ...args], {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -19,18 +19,26 @@ std::string number(int64_t value) {
 
 #define INLINE inline __attribute__((always_inline))
 
-// The earlier access happened before whatever the running lane does now.
-bool ordered(const Access& earlier) {
+// By an access of the running block before its last full barrier. Clocks of other blocks differ by 2^32 or more.
+INLINE bool before_last_barrier(const Access& earlier) {
+  return earlier.moment - (uint64_t{device.block_index} << 32) < uint64_t{device.full_barriers} << 16;
+}
+
+// The same by what orders fewer threads than a whole block, or threads of several blocks.
+__attribute__((noinline)) bool ordered_otherwise(const Access& earlier) {
   const unsigned me = current->thread;
-  if (earlier.block() == device.block_index)
-    return earlier.thread() == me || earlier.full_barriers() < device.full_barriers ||
-           (clocks.any && known_clock(me, earlier.thread()) > earlier.clock());
-  if (between_blocks.acquired.empty()) return false;
+  if (earlier.block() == device.block_index) return clocks.any && known_clock(me, earlier.thread()) > earlier.clock();
   const auto found = between_blocks.acquired.find(earlier.block());
   if (found == between_blocks.acquired.end()) return false;
   const Release& release = found->second;
   return earlier.full_barriers() < release.full_barriers ||
          (earlier.full_barriers() == release.full_barriers && earlier.thread() == release.thread);
+}
+
+// The earlier access, another thread's, happened before whatever the running lane does now.
+INLINE bool ordered(const Access& earlier) {
+  return before_last_barrier(earlier) ||
+         ((clocks.any || !between_blocks.acquired.empty()) && ordered_otherwise(earlier));
 }
 
 INLINE bool same_thread(const Access& a, const Access& b) {
@@ -169,11 +177,7 @@ INLINE void touch_range(Cell* cells, uint8_t* written, size_t offset, size_t byt
 
 bool in_shared_variable(size_t offset, size_t bytes) {
   const uint8_t owner = device.shared_owner[offset / 4];
-  if (!owner || offset + bytes > kSharedCapacity || owner != device.shared_owner[(offset + bytes - 1) / 4])
-    return false;
-  if (owner == kDynamicOwner) return offset + bytes <= device.dynamic_bytes;
-  const SharedVariable& variable = device.variables[owner - 1];
-  return offset + bytes <= variable.offset + variable.bytes;
+  return owner && offset + bytes <= device.shared_end[owner];
 }
 
 // Neither shared nor device memory: parameters, __constant__ and __device__ variables, pinned memory; or a mistake.

@@ -30,6 +30,7 @@ void land(Lane& lane, size_t count, uint32_t pc) {
 }  // namespace
 
 void begin_block_shared() {
+  device.shared_end[kDynamicOwner] = device.dynamic_bytes;
   memset(device.shared_owner, 0, (std::max(device.shared_used, device.dynamic_bytes) + 64) / 4 + 1);
   asan_poison(device.shared, kSharedCapacity);
   device.variables.clear();
@@ -55,7 +56,7 @@ void* shared_static(const void* key, size_t bytes, size_t align, Site site) {
   if (offset + bytes + 64 > kSharedCapacity || device.variables.size() + 1 >= kDynamicOwner)
     fail_kind(kOther, cudaErrorLaunchFailure, "%s:%d: too many shared variables", site.file, site.line);
   device.variables.push_back({key, offset, bytes, site});
-  device.shared_used = offset + bytes;
+  device.shared_used = device.shared_end[device.variables.size()] = offset + bytes;
   asan_unpoison(device.shared + offset, bytes);
   memset(device.shared + offset, 0xff, bytes);
   memset(device.shared_owner + offset / 4, static_cast<int>(device.variables.size()), (bytes + 3) / 4);

@@ -113,7 +113,8 @@ struct Device {
 
   // shared memory
   char* shared = nullptr;
-  uint8_t* shared_owner = nullptr;  // number of the variable, per 4 bytes; 255: dynamic
+  uint8_t* shared_owner = nullptr;       // number of the variable, per 4 bytes; 255: dynamic
+  size_t shared_end[kDynamicOwner + 1];  // where the variable with that number ends
   Cell* shared_cells = nullptr;
   uint8_t* shared_written = nullptr;
   size_t shared_used = 0, dynamic_bytes = 0;
