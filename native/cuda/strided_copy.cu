@@ -11,17 +11,18 @@ constexpr int kStridedCopyThreads = 256;
 constexpr int kTile = 32;
 
 // Four pieces of 16 bytes a thread, all read before the first is written.
-__global__ void __launch_bounds__(kThreads) block_copy_kernel(const uint4* source, uint4* target, int64_t pieces) {
-  const int64_t step = int64_t{4} * kThreads * gridDim.x;
-  for (int64_t at = int64_t{4} * kThreads * blockIdx.x + threadIdx.x; at < pieces; at += step) {
+__global__ void __launch_bounds__(kStridedCopyThreads)
+    block_copy_kernel(const uint4* source, uint4* target, int64_t pieces) {
+  const int64_t step = int64_t{4} * kStridedCopyThreads * gridDim.x;
+  for (int64_t at = int64_t{4} * kStridedCopyThreads * blockIdx.x + threadIdx.x; at < pieces; at += step) {
     uint4 words[4] = {};
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      if (at + k * kThreads < pieces) words[k] = source[at + k * kThreads];
+      if (at + k * kStridedCopyThreads < pieces) words[k] = source[at + k * kStridedCopyThreads];
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      ptx::store16_if(at + k * kThreads < pieces, target + at + k * kThreads, words[k].x, words[k].y, words[k].z,
-                      words[k].w);
+      ptx::store16_if(at + k * kStridedCopyThreads < pieces, target + at + k * kStridedCopyThreads, words[k].x,
+                      words[k].y, words[k].z, words[k].w);
   }
 }
 
@@ -136,8 +137,8 @@ void strided_copy(const StridedCopyArgs& args) {
 void block_copy(const BlockCopyArgs& args) {
   const int64_t pieces = args.bytes() / 16;
   if (pieces > 0)
-    launch(block_copy_kernel, grid_for(pieces, 4 * kThreads), kThreads, 0, args.source.as<const uint4>(),
-           args.target.as<uint4>(), pieces);
+    launch(block_copy_kernel, grid_for(pieces, 4 * kStridedCopyThreads), kStridedCopyThreads, 0,
+           args.source.as<const uint4>(), args.target.as<uint4>(), pieces);
 }
 
 }  // namespace birkhoff::cuda

@@ -42,7 +42,10 @@ float towards_zero(double value) {
 // c += a b as A100 and H100 add (Fasi et al. 2021, PeerJ cs-330; Khattak & Mikaitis, arXiv:2512.07004): products and c
 // are aligned to the largest exponent among them, two bits more than float32's 24 are kept and the rest is cut off; so
 // is what the sum has too much for float32.
-void add_truncated(const float (&a)[16], const float (&b)[16][8], float (&c)[8]) {
+// Half of what products take on the executor is spent here, hence the clones.
+__attribute__((target_clones("avx512f", "avx2", "default"))) void add_truncated(const float (&a)[16],
+                                                                                const float (&b)[16][8],
+                                                                                float (&c)[8]) {
   constexpr int kKept = 25;              // bits below the largest one
   constexpr uint64_t kExponents = 2047;  // of a double, whose products of these floats are exact and normal
   double terms[17][8];
@@ -55,13 +58,14 @@ void add_truncated(const float (&a)[16], const float (&b)[16][8], float (&c)[8])
     }
   for (int j = 0; j < 8; ++j)
     if (top[j] == kExponents) return add_nearest(a, b, c);  // infinite or NaN, whatever the order
-  for (int j = 0; j < 8; ++j) {
-    if (top[j] == 0) continue;  // zeros
-    const double scale = std::bit_cast<double>((1023 + kKept + 1023 - top[j]) << 52);
-    int sum = 0;  // 17 terms below 2^26
-    for (int k = 0; k < 17; ++k) sum += static_cast<int>(terms[k][j] * scale);
-    c[j] = towards_zero(sum / scale);
-  }
+  double scale[8], sums[8];
+  int sum[8] = {};  // 17 terms below 2^26
+  for (int j = 0; j < 8; ++j)
+    scale[j] = top[j] == 0 ? 1.0 : std::bit_cast<double>((1023 + kKept + 1023 - top[j]) << 52);  // 0: all are zeros
+  for (int k = 0; k < 17; ++k)
+    for (int j = 0; j < 8; ++j) sum[j] += static_cast<int>(terms[k][j] * scale[j]);
+  for (int j = 0; j < 8; ++j) sums[j] = sum[j] / scale[j];
+  for (int j = 0; j < 8; ++j) c[j] = towards_zero(sums[j]);
 }
 
 void need_whole_warp(const char* name, unsigned participants) {
