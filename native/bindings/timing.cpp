@@ -9,21 +9,21 @@
 namespace birkhoff {
 namespace {
 
-Device& device_argument(const Napi::CallbackInfo& info, const char* function) {
+Device& timed_device(const Napi::CallbackInfo& info, const char* function) {
   Device& device = environment(info.Env()).runtime->device(string_argument(info[0], function, "device"));
   device.refuse_recording("time cannot be taken");
   return device;
 }
 
 Napi::Value mark_time(const Napi::CallbackInfo& info) {
-  Device& device = device_argument(info, "markTime");
+  Device& device = timed_device(info, "markTime");
   device.submit([&device, name = string_argument(info[1], "markTime", "name")] { device.mark(name); });
   return info.Env().Undefined();
 }
 
 // While on, every kernel leaves a mark with its name behind it.
 Napi::Value trace_kernels(const Napi::CallbackInfo& info) {
-  Device& device = device_argument(info, "traceKernels");
+  Device& device = timed_device(info, "traceKernels");
   if (!info[1].IsBoolean()) throw Error(kTypeError, "traceKernels: on is not a boolean");
   const bool on = info[1].As<Napi::Boolean>();
   device.submit([&device, on] {
@@ -46,7 +46,7 @@ std::string readable(const std::string& name) {
 
 // Waits; returns all marks since the last call, each with the milliseconds since the first.
 Napi::Value take_marks(const Napi::CallbackInfo& info) {
-  Device& device = device_argument(info, "takeMarks");
+  Device& device = timed_device(info, "takeMarks");
   std::promise<std::vector<std::pair<std::string, double>>> taken;
   device.submit([&] {
     const std::vector<Mark> marks = std::move(device.marks);

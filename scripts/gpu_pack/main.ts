@@ -60,7 +60,11 @@ async function run(command: string, args: readonly string[]): Promise<string> {
 /** What the device's machine runs: sm_90a as it is, what comes later from PTX. */
 async function buildAddon(): Promise<string> {
   const folder = "build-pack/addon";
-  const options = ["-DBIRKHOFF_USE_OPENBLAS=OFF", "-DBIRKHOFF_CUDA_ARCHITECTURES=90a-real;90-virtual"];
+  const options = [
+    "-DBIRKHOFF_USE_OPENBLAS=OFF",
+    "-DBIRKHOFF_CUDA_ARCHITECTURES=90a-real;90-virtual",
+    "-DBIRKHOFF_LEVELS=all",
+  ];
   await run("cmake", ["-S", ".", "-B", folder, ...options]);
   if (!/^NVCC:.*(?<!NOTFOUND)$/m.test(readFileSync(join(root, folder, "CMakeCache.txt"), "utf8")))
     throw new Error("there is no nvcc, so the addon would have no CUDA kernels; --addon names one that has");
