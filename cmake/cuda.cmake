@@ -43,7 +43,7 @@ if(NVCC)
   # A target of its own: scripts/ptxas.ts compiles it for more architectures.
   set(kernel_files ${CUDA_SOURCES})
   if(BIRKHOFF_UNITY)
-    birkhoff_unity(kernel_files cu 5 ${CUDA_SOURCES})
+    birkhoff_unity(kernel_files cu 6 ${CUDA_SOURCES})
   endif()
   add_library(cuda_kernels OBJECT ${kernel_files})
   target_include_directories(cuda_kernels PRIVATE native)

@@ -7,12 +7,12 @@ namespace {
 
 constexpr int kGemmFloat32Threads = 256;
 template <int Tile>
-constexpr int kSlice = 4 * kGemmFloat32Threads / Tile;  // each thread loads four elements of either operand
-constexpr int kPad = 4;                                 // floats: rows of the tile keep their 16-byte boundaries
+constexpr int kFloatSlice = 4 * kGemmFloat32Threads / Tile;  // each thread loads four elements of either operand
+constexpr int kFloatPad = 4;                                 // floats: rows of the tile keep their 16-byte boundaries
 
 // One operand as a block sees it: element (span, depth), span along m or n from the tile's edge, depth along k.
 template <class T>
-struct Operand {
+struct FloatOperand {
   const T* data;
   int64_t row;       // elements from one row in memory to the next
   int spans;         // inside the matrix, at most the tile
@@ -21,8 +21,8 @@ struct Operand {
 };
 
 template <int Tile, class T>
-__device__ __forceinline__ Operand<T> operand(const void* matrix, int64_t first, int64_t span_end, int64_t depth_end,
-                                              bool depth_inner, bool vector) {
+__device__ __forceinline__ FloatOperand<T> operand(const void* matrix, int64_t first, int64_t span_end,
+                                                   int64_t depth_end, bool depth_inner, bool vector) {
   const T* data = static_cast<const T*>(matrix) + (depth_inner ? first * depth_end : first);
   const int64_t spans = span_end - first;
   return {data, depth_inner ? depth_end : span_end, static_cast<int>(spans < Tile ? spans : Tile), depth_inner, vector};
@@ -41,13 +41,13 @@ __device__ __forceinline__ void load4(const bfloat16* p, float (&v)[4]) {
 template <int Tile>
 __device__ __forceinline__ void four_at(bool depth_inner, int& span, int& depth) {
   const int four = static_cast<int>(threadIdx.x);
-  span = depth_inner ? four / (kSlice<Tile> / 4) : four % (Tile / 4) * 4;
-  depth = depth_inner ? four % (kSlice<Tile> / 4) * 4 : four / (Tile / 4);
+  span = depth_inner ? four / (kFloatSlice<Tile> / 4) : four % (Tile / 4) * 4;
+  depth = depth_inner ? four % (kFloatSlice<Tile> / 4) * 4 : four / (Tile / 4);
 }
 
 // The calling thread's part of a tile, `depths` deep from depth0, into registers: zeros outside.
 template <int Tile, class T>
-__device__ __forceinline__ void fetch(float (&v)[4], const Operand<T>& from, int64_t depth0, int depths) {
+__device__ __forceinline__ void fetch(float (&v)[4], const FloatOperand<T>& from, int64_t depth0, int depths) {
   int span, depth;
   four_at<Tile>(from.depth_inner, span, depth);
   const T* source =
@@ -63,7 +63,7 @@ __device__ __forceinline__ void fetch(float (&v)[4], const Operand<T>& from, int
 }
 
 template <int Tile>
-using Slice = float[kSlice<Tile>][Tile + kPad];  // [depth][span]
+using Slice = float[kFloatSlice<Tile>][Tile + kFloatPad];  // [depth][span]
 
 template <int Tile>
 __device__ __forceinline__ void place(Slice<Tile>& tile, const float (&v)[4], bool depth_inner) {
@@ -82,12 +82,12 @@ template <class TA, class TB, int Tile>
 __global__ void __launch_bounds__(kGemmFloat32Threads, 2)
     gemm_float32_kernel(const Gemm g, bool vector_a, bool vector_b) {
   constexpr int squares = Tile / 64, width = 4 * squares;
-  BIRKHOFF_SHARED_ALIGNED(16, float, left, [2][kSlice<Tile>][Tile + kPad]);
-  BIRKHOFF_SHARED_ALIGNED(16, float, right, [2][kSlice<Tile>][Tile + kPad]);
+  BIRKHOFF_SHARED_ALIGNED(16, float, left, [2][kFloatSlice<Tile>][Tile + kFloatPad]);
+  BIRKHOFF_SHARED_ALIGNED(16, float, right, [2][kFloatSlice<Tile>][Tile + kFloatPad]);
   int64_t row0, column0;
   tile_origin(g, Tile, row0, column0);
   const int row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
-  const int64_t steps = (g.k + kSlice<Tile> - 1) / kSlice<Tile>;
+  const int64_t steps = (g.k + kFloatSlice<Tile> - 1) / kFloatSlice<Tile>;
   for (int64_t matrix = blockIdx.y; matrix < g.batch; matrix += gridDim.y) {
     const auto a =
         operand<Tile, TA>(static_cast<const TA*>(g.a) + matrix * g.a_stride, row0, g.m, g.k, !g.transpose_a, vector_a);
@@ -96,8 +96,8 @@ __global__ void __launch_bounds__(kGemmFloat32Threads, 2)
     float sums[width][width] = {};
     float next_a[4], next_b[4];
     const auto fetch_slice = [&](int64_t step) {
-      const int64_t depth = step * kSlice<Tile>, rest = g.k - depth;
-      const int depths = static_cast<int>(rest < kSlice<Tile> ? rest : kSlice<Tile>);
+      const int64_t depth = step * kFloatSlice<Tile>, rest = g.k - depth;
+      const int depths = static_cast<int>(rest < kFloatSlice<Tile> ? rest : kFloatSlice<Tile>);
       fetch<Tile>(next_a, a, depth, depths);
       fetch<Tile>(next_b, b, depth, depths);
     };
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kGemmFloat32Threads, 2)
       __syncthreads();  // one barrier a step: the other slice is free once all have come here
       if (step + 1 < steps) fetch_slice(step + 1);
 #pragma unroll
-      for (int depth = 0; depth < kSlice<Tile>; ++depth) {
+      for (int depth = 0; depth < kFloatSlice<Tile>; ++depth) {
         float x[squares][4], y[squares][4];
 #pragma unroll
         for (int s = 0; s < squares; ++s)

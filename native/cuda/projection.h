@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(256)
     rest /= extent;
     return index;
   };
-  const int lane = take(32), tile = take(kStageTiles<n>), step = take(2), slot = take(kSlots), stage = take(kStages<n>);
+  const int lane = take(32), tile = take(kStageTiles<n>), step = take(2), slot = take(kSlots),
+            stage = take(kPhiStages<n>);
   const int64_t group = rest, chunk = group / kChunkSums<n>;
   const int row = (stage * kStageTiles<n> + tile) * 8 + lane / 4;
   const int stream = static_cast<int>(group % kChunkSums<n>) * kStreams + slot % kStreams;
@@ -36,7 +37,7 @@ __global__ void __launch_bounds__(256)
   split_pair(v[2], v[3], high);
 #pragma unroll
   for (int term = 0; term < 3; ++term)
-    packed[(group * kStages<n> + stage) * kStageWords<n> + stage_word<n>(2 - term, slot, step, tile) + lane] =
+    packed[(group * kPhiStages<n> + stage) * kStageWords<n> + stage_word<n>(2 - term, slot, step, tile) + lane] =
         make_uint2(low[term], high[term]);
 }
 

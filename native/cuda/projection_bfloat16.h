@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kBfloat16Blocks<n, Merg
           for (int k = 0; k < 8; ++k) square[h] = vfma(columns[k], columns[k], square[h]);
         }
 #pragma unroll
-      for (int stage = 0; stage < kStages<n>; ++stage) {
+      for (int stage = 0; stage < kPhiStages<n>; ++stage) {
         const uint2* const phi = stages.arrive();
         float part[kBatch][4] = {};
 #pragma unroll
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kBfloat16Blocks<n, Merg
                                         v[0][slot].words[2 * step + 1], v[1][slot].words[2 * step + 1]};
               multiply_tiles(part, left, phi + stage_word<n>(level, slot, step, 0));
             }
-            if (!Merge && stage + 1 == kStages<n> && level == 2) {
+            if (!Merge && stage + 1 == kPhiStages<n> && level == 2) {
               const bool last = group + 1 == kChunkSums<n>;
               load_slot(last ? next : chunk, last ? 0 : group + 1, slot);
             }

@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kFloat32Blocks<n, Merge
 #pragma unroll
           for (int k = 0; k < 8; ++k) square[h] = vfma(v[h][slot][k], v[h][slot][k], square[h]);
 #pragma unroll
-      for (int stage = 0; stage < kStages<n>; ++stage) {
+      for (int stage = 0; stage < kPhiStages<n>; ++stage) {
         const uint2* const phi = stages.arrive();
         float part[kBatch][4] = {};
 #pragma unroll 1

@@ -30,7 +30,7 @@ inline constexpr int kRowTiles = (n * n + 2 * n + 7) / 8;
 template <int n>
 inline constexpr int kStageTiles = n < 8 ? kRowTiles<n> : kRowTiles<n> / 2;
 template <int n>
-inline constexpr int kStages = kRowTiles<n> / kStageTiles<n>;
+inline constexpr int kPhiStages = kRowTiles<n> / kStageTiles<n>;
 
 // The 128 columns of one sum are four slots of 32 channels of one stream: `kSlotStreams` streams by `kSlotChunks`
 // times 32 channels. A chunk is that many channels of all streams: for eight streams two sums.
@@ -109,8 +109,8 @@ struct PhiStages {
   __device__ __forceinline__ PhiStages(const ProjectionArgs<T>& a, const ProjectionTile<n, T>& tile, uint2* buffers)
       : packed(a.packed),
         shared(buffers),
-        next(tile.begin * kChunkSums<n> * kStages<n>),
-        end(tile.end * kChunkSums<n> * kStages<n>) {
+        next(tile.begin * kChunkSums<n> * kPhiStages<n>),
+        end(tile.end * kChunkSums<n> * kPhiStages<n>) {
     fetch(0);
   }
   __device__ __forceinline__ void fetch(int into) {

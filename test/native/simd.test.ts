@@ -63,12 +63,11 @@ test.skipIf(!hasNm || kernelFolders.length === 0)("kernel objects define no weak
     const files = readdirSync(`${objects}/${folder}`, { recursive: true, encoding: "utf8" }).filter((f) =>
       f.endsWith(".o"),
     );
-    expect(files.length).toBeGreaterThan(15);
     const { stdout } = spawnSync("nm", ["-C", "--defined-only", ...files.map((f) => `${objects}/${folder}/${f}`)], {
       encoding: "utf8",
       maxBuffer: 1 << 26,
     });
-    expect(stdout).toMatch(/ T /);
+    expect(stdout.split("\n").filter((line) => / T /.test(line)).length).toBeGreaterThan(15);
     expect(stdout.split("\n").filter((line) => / [WwVvu] /.test(line))).toEqual([]);
   }
 });
