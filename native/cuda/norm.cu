@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
-struct Sums {
+struct RowSums {
   float* partial;     // [pieces, 2, channels]: dweight, dbias
   bool weight, bias;  // which are wanted
   bool on_chip;       // they fit into shared memory, else they are added up in place
@@ -96,7 +96,7 @@ __device__ __forceinline__ void add_to(float* sums, int64_t count, const float (
 template <bool Vector, class T>
 __global__ void __launch_bounds__(kRowThreads)
     norm_backward_kernel(const T* x, const Parameter weight, const T* dy, const float* mean, const float* inverse,
-                         T* dx, const Sums sums, int64_t rows, int64_t rows_per_piece, int64_t channels) {
+                         T* dx, const RowSums sums, int64_t rows, int64_t rows_per_piece, int64_t channels) {
   BIRKHOFF_SHARED(float, scratch, [kRowThreads / 32]);
   BIRKHOFF_DYNAMIC_SHARED(float, on_chip);
   const float size = static_cast<float>(channels);
@@ -214,7 +214,7 @@ void backward(const NormBackwardArgs& args) {
     const int64_t bytes = args.grad_weight || args.grad_bias ? 2 * C * int64_t{sizeof(float)} : 0;
     const bool on_chip = bytes > 0 && bytes + 1024 <= current().max_shared;
     const size_t shared = on_chip ? static_cast<size_t>(bytes) : sizeof(float);  // not none: the kernel names it
-    const Sums sums{partial, static_cast<bool>(args.grad_weight), static_cast<bool>(args.grad_bias), on_chip};
+    const RowSums sums{partial, static_cast<bool>(args.grad_weight), static_cast<bool>(args.grad_bias), on_chip};
     with_float_type(args.x.dtype, [&](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;
       with_bool(C % 8 == 0 && aligned16(args.x, args.weight, args.grad_y, args.grad_x), [&](auto vector) {
