@@ -81,7 +81,7 @@ const cases = gpus.flatMap((device) =>
 
 describe.each(cases)("q on $device, rounding: $rounding", ({ device, rounding }) => {
   beforeEach(() => native.emulator?.truncateMma(rounding !== "nearest"));
-  afterEach(() => native.emulator?.truncateMma(true));
+  afterEach(() => native.emulator?.truncateMma(process.env.CUDA_EMU_MMA !== "nearest"));
 
   for (const dtype of dtypes)
     for (const n of [2, 4, 8])

@@ -56,21 +56,23 @@ describe.each(testDevices)("fit on %s", (device) => {
     for (const threads of [1, 2, 1]) {
       setThreads(threads);
       using model = tinyModel({ device, dropout: 0.1 });
-      const metrics = await run(model, { steps: 12, evalEvery: 6, diagnostics: true, seed: 3 });
+      const metrics = await run(model, { steps: 12, evalEvery: 6, evalBatches: 2, diagnostics: true, seed: 3 });
       results.push({ metrics, weights: await weights(model) });
     }
     setThreads(2);
     expect(results[1]).toEqual(results[0]);
     expect(results[2]).toEqual(results[0]);
     using other = tinyModel({ device, dropout: 0.1 });
-    expect(await run(other, { steps: 12, evalEvery: 6, diagnostics: true, seed: 4 })).not.toEqual(results[0]!.metrics);
+    expect(await run(other, { steps: 12, evalEvery: 6, evalBatches: 2, diagnostics: true, seed: 4 })).not.toEqual(
+      results[0]!.metrics,
+    );
   });
 
   it("diagnostics and logging change nothing about the training", async () => {
     using a = tinyModel({ device });
     using b = tinyModel({ device });
     await run(a, { steps: 10 });
-    await run(b, { steps: 10, log: 1, diagnostics: true, evalEvery: 2 });
+    await run(b, { steps: 10, log: 1, diagnostics: true, evalEvery: 2, evalBatches: 2 });
     expect(await weights(b)).toEqual(await weights(a));
   });
 
