@@ -167,11 +167,12 @@ struct FinishWarp {
   // What token e of the tile adds to dx beside the product and x.
   __device__ __forceinline__ void load_incoming(int64_t tile, int e) {
     const int64_t row = row_of(tile, e);
-    const float* const source = a.scratch.weights + (row * n + stream) * kFinishWeights<n>;
+    const uint4* const source =
+        reinterpret_cast<const uint4*>(a.scratch.weights + (row * n + stream) * kFinishWeights<n>);
     float(&to)[kFinishWeights<n>] = weights[e % kAhead];
 #pragma unroll
     for (int k = 0; k < kFinishWeights<n> / 4; ++k) {
-      const uint4 v = ptx::load16_constant(source + 4 * k);
+      const uint4 v = source[k];
       to[4 * k] = __uint_as_float(v.x), to[4 * k + 1] = __uint_as_float(v.y);
       to[4 * k + 2] = __uint_as_float(v.z), to[4 * k + 3] = __uint_as_float(v.w);
     }
@@ -192,12 +193,13 @@ struct FinishWarp {
     for (int pair = 0; pair < kPairs; ++pair)
 #pragma unroll
       for (int k = 0; k < 4; ++k) product[pair][0][k] = product[pair][1][k] = 0.0f;
-#pragma unroll
+    constexpr int kUnrolled = n == 8 && kAhead == 1 ? 1 : kSteps;  // no loads of later steps, for want of registers
+#pragma unroll kUnrolled
     for (int step = 0; step < kSteps; ++step) {
       uint4 gradient[kIn];
 #pragma unroll
       for (int term = 0; term < kIn; ++term)
-        gradient[term] = ptx::load16_constant(a.scratch.of_tokens + ((tile * kSteps + step) * 3 + term) * 32 + lane);
+        gradient[term] = a.scratch.of_tokens[((tile * kSteps + step) * 3 + term) * 32 + lane];
 #pragma unroll
       for (int place = kIn - 1; place >= 0; --place)  // low terms first
 #pragma unroll
@@ -252,7 +254,7 @@ struct FinishWarp {
       uint4 gradient[3];
 #pragma unroll
       for (int term = 0; term < 3; ++term)
-        gradient[term] = ptx::load16_constant(a.scratch.of_rows + ((tile * kSteps + step) * 3 + term) * 32 + lane);
+        gradient[term] = a.scratch.of_rows[((tile * kSteps + step) * 3 + term) * 32 + lane];
 #pragma unroll
       for (int place = 2; place >= 0; --place)  // low terms first
 #pragma unroll

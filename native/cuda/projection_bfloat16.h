@@ -26,8 +26,8 @@ struct MergeInputs {
         const int64_t c = tile.column(chunk, u);
 #pragma unroll
         for (int j = 0; j < n; ++j)
-          x[h][u][j] = load_packed<Vector>(a.x + (tile.row[h] * n + j) * a.channels, c, a.channels);
-        output[h][u] = load_packed<Vector>(a.output + tile.row[h] * a.channels, c, a.channels);
+          x[h][u][j] = load_packed<Vector>(a.x + (tile.row(h) * n + j) * a.channels, c, a.channels);
+        output[h][u] = load_packed<Vector>(a.output + tile.row(h) * a.channels, c, a.channels);
       }
   }
   // Two columns at a time, so that few of them are floats at once: streams first_stream .. of the merged ones.
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kBfloat16Blocks<n, Merg
   const auto load_slot = [&](int64_t chunk, int group, int slot) {
 #pragma unroll
     for (int h = 0; h < 2; ++h)
-      v[h][slot] = load_packed<Vector>(a.x + (tile.row[h] * n + group * kStreams + slot % kStreams) * C,
+      v[h][slot] = load_packed<Vector>(a.x + (tile.row(h) * n + group * kStreams + slot % kStreams) * C,
                                        tile.column(chunk, slot / kStreams), C);
   };
   if constexpr (Merge) {
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kBfloat16Blocks<n, Merg
         for (int slot = 0; slot < kSlots; ++slot) {
           const int64_t c = tile.column(chunk, slot / kStreams);
           if constexpr (Merge)
-            store_packed<Vector>(tile.live[h], a.y + (tile.token[h] * n + group * kStreams + slot % kStreams) * C, c, C,
+            store_packed<Vector>(tile.live(h), a.y + (tile.token(h) * n + group * kStreams + slot % kStreams) * C, c, C,
                                  v[h][slot]);
           v[h][slot] = or_zero(c < C, v[h][slot]);
           float columns[8];
@@ -132,10 +132,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kBfloat16Blocks<n, Merg
             }
           }
         }
-#pragma unroll
-        for (int t = 0; t < kBatch; ++t)
-#pragma unroll
-          for (int k = 0; k < 4; ++k) sum[stage * kBatch + t][k] += part[t][k];
+        join<n>(sum, stage, part);
       }
     }
   }

@@ -19,7 +19,7 @@ __device__ __forceinline__ void load_columns(const ProjectionArgs<float>& a, con
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int stream = first_stream + slot % kSlotStreams<n>;
-      load_inside<Vector>(a.x + (tile.row[h] * n + stream) * a.channels, tile.column(chunk, slot / kSlotStreams<n>),
+      load_inside<Vector>(a.x + (tile.row(h) * n + stream) * a.channels, tile.column(chunk, slot / kSlotStreams<n>),
                           a.channels, v[h][slot]);
     }
 }
@@ -40,14 +40,14 @@ __device__ __forceinline__ void merge_columns(const ProjectionArgs<float>& a, co
     for (int u = 0; u < kSlotChunks<n>; ++u) {
       const int64_t c = tile.column(chunk, u);
       float from[8];
-      load_inside<Vector>(a.output + tile.row[h] * C, c, C, from);
+      load_inside<Vector>(a.output + tile.row(h) * C, c, C, from);
 #pragma unroll
       for (int s = 0; s < kStreams; ++s)
 #pragma unroll
         for (int k = 0; k < 8; ++k) v[h][u * kStreams + s][k] = post[first_stream + s] * from[k];
 #pragma unroll
       for (int j = 0; j < n; ++j) {
-        load_inside<Vector>(a.x + (tile.row[h] * n + j) * C, c, C, from);
+        load_inside<Vector>(a.x + (tile.row(h) * n + j) * C, c, C, from);
 #pragma unroll
         for (int s = 0; s < kStreams; ++s)
 #pragma unroll
@@ -58,7 +58,7 @@ __device__ __forceinline__ void merge_columns(const ProjectionArgs<float>& a, co
       for (int s = 0; s < kStreams; ++s) {
         Packed8<float> packed;
         pack8(v[h][u * kStreams + s], packed);
-        store_packed<Vector>(tile.live[h], a.y + (tile.token[h] * n + first_stream + s) * C, c, C, packed);
+        store_packed<Vector>(tile.live(h), a.y + (tile.token(h) * n + first_stream + s) * C, c, C, packed);
       }
     }
   }
@@ -126,10 +126,7 @@ __global__ void __launch_bounds__(kProjectionWarps * 32, kFloat32Blocks<n, Merge
         float part[kBatch][4] = {};
 #pragma unroll 1
         for (int level = 0; level < 3; ++level) multiply_level<n>(level, v, phi, a.terms, part);
-#pragma unroll
-        for (int t = 0; t < kBatch; ++t)
-#pragma unroll
-          for (int k = 0; k < 4; ++k) sum[stage * kBatch + t][k] += part[t][k];
+        join<n>(sum, stage, part);
       }
     }
   store_partials(a, tile, sum, square);

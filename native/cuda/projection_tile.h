@@ -75,23 +75,20 @@ struct ProjectionArgs {
 template <int n, class T>
 struct ProjectionTile {
   int lane, warp, p;
-  int64_t token[2];
-  int64_t row[2];  // past the last token its row is read again: no load waits for a condition, nobody takes those sums
-  bool live[2];
-  int64_t begin, end;  // chunks of the block's range
+  int64_t tokens, begin, end;  // chunks of the block's range
 
   __device__ __forceinline__ explicit ProjectionTile(const ProjectionArgs<T>& a)
-      : lane(threadIdx.x % 32), warp(threadIdx.x / 32), p(lane % 4) {
-    const int64_t first = int64_t{blockIdx.x} * kProjectionTokens + warp * kWarpTokens;
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      token[h] = first + lane / 4 + 8 * h;
-      live[h] = token[h] < a.tokens;
-      row[h] = live[h] ? token[h] : a.tokens - 1;
-    }
+      : lane(threadIdx.x % 32), warp(threadIdx.x / 32), p(lane % 4), tokens(a.tokens) {
     begin = int64_t{blockIdx.y} * a.chunks_per_split;
     end = begin + a.chunks_per_split < a.chunks ? begin + a.chunks_per_split : a.chunks;
   }
+  // h: 0 or 1, the first or the second of a lane's tokens.
+  __device__ __forceinline__ int64_t token(int h) const {
+    return int64_t{blockIdx.x} * kProjectionTokens + warp * kWarpTokens + lane / 4 + 8 * h;
+  }
+  __device__ __forceinline__ bool live(int h) const { return token(h) < tokens; }
+  // Past the last token its row is read again: no load waits for a condition, and nobody takes those sums.
+  __device__ __forceinline__ int64_t row(int h) const { return live(h) ? token(h) : tokens - 1; }
   __device__ __forceinline__ int64_t column(int64_t chunk, int slot_chunk) const {
     return chunk * kChunkChannels<n> + 32 * slot_chunk + 8 * p;
   }
@@ -141,6 +138,15 @@ __device__ __forceinline__ void multiply_tiles(float (&part)[Tiles][4], const ui
   }
 }
 
+// Joins the sums of 128 columns to those before them.
+template <int n>
+__device__ __forceinline__ void join(float (&sum)[kRowTiles<n>][4], int stage, const float (&part)[kStageTiles<n>][4]) {
+#pragma unroll
+  for (int t = 0; t < kStageTiles<n>; ++t)
+#pragma unroll
+    for (int k = 0; k < 4; ++k) sum[stage * kStageTiles<n> + t][k] += part[t][k];
+}
+
 template <int n, class T>
 __device__ __forceinline__ void store_partials(const ProjectionArgs<T>& a, const ProjectionTile<n, T>& tile,
                                                const float (&sum)[kRowTiles<n>][4], const float (&square)[2]) {
@@ -150,8 +156,8 @@ __device__ __forceinline__ void store_partials(const ProjectionArgs<T>& a, const
     float whole = square[h];
     whole += __shfl_xor_sync(0xffffffffu, whole, 1);
     whole += __shfl_xor_sync(0xffffffffu, whole, 2);
-    if (!tile.live[h]) continue;
-    const int64_t target = int64_t{blockIdx.y} * a.tokens + tile.token[h];
+    if (!tile.live(h)) continue;
+    const int64_t target = int64_t{blockIdx.y} * a.tokens + tile.token(h);
     if (tile.p == 0) a.partials.squares[target] = whole;
 #pragma unroll
     for (int r = 0; r < kRowTiles<n>; ++r)
@@ -178,9 +184,9 @@ struct MergeCoefficients {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
 #pragma unroll
-        for (int i = 0; i < n; ++i) own[h][i] = tile.live[h] ? a.post[tile.token[h] * n + i] : 0.0f;
+        for (int i = 0; i < n; ++i) own[h][i] = tile.live(h) ? a.post[tile.token(h) * n + i] : 0.0f;
 #pragma unroll
-        for (int k = 0; k < n * n; ++k) own[h][n + k] = tile.live[h] ? a.res[tile.token[h] * n * n + k] : 0.0f;
+        for (int k = 0; k < n * n; ++k) own[h][n + k] = tile.live(h) ? a.res[tile.token(h) * n * n + k] : 0.0f;
       }
     } else {
       for (int k = threadIdx.x; k < kProjectionTokens * (n * n + n); k += blockDim.x) {

@@ -16,9 +16,6 @@ inline void store16_if(bool wanted, void* target, uint32_t x, uint32_t y, uint32
 inline void store16(void* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
   *static_cast<uint4*>(target) = make_uint4(x, y, z, w);
 }
-inline uint4 load16_constant(const void* source) {
-  return *static_cast<const uint4*>(source);
-}
 inline void store8(void* target, uint32_t x, uint32_t y) {
   *static_cast<uint2*>(target) = make_uint2(x, y);
 }
@@ -57,12 +54,6 @@ __device__ __forceinline__ void store16_if(bool wanted, void* target, uint32_t x
 }
 __device__ __forceinline__ void store16(void* target, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
   asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(target), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
-}
-// 16 bytes that this kernel does not write: the compiler may load them ahead of its stores.
-__device__ __forceinline__ uint4 load16_constant(const void* source) {
-  uint4 v;
-  asm("ld.global.nc.v4.b32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(source));
-  return v;
 }
 __device__ __forceinline__ void store8(void* target, uint32_t x, uint32_t y) {
   asm volatile("st.global.v2.b32 [%0], {%1,%2};" ::"l"(target), "r"(x), "r"(y) : "memory");
