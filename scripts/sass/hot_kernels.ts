@@ -64,7 +64,7 @@ export const connectionRules: Readonly<Record<string, Rules>> = {
   // A lane has four columns where n = 8.
   finish: {
     width: (kernel) => (/<8, true, bfloat16,/.test(kernel) ? 8 : 16),
-    exceptions: [loads(4, tails, /<8, true, float,/), loads(3, tails, /<2, .*0>/), loads(7, tails)],
+    exceptions: [loads(4, tails, /<8, true, float,/), loads(3, tails, /<2, .*0>/), loads(7, tails, /<(2|4), /)],
   },
 };
 
