@@ -1,4 +1,5 @@
 // Registration, environment set-up and the functions that concern the whole process.
+#include <cstring>
 #include <thread>
 
 #include "bindings/environment.h"
@@ -109,11 +110,15 @@ Napi::Value fail_allocation(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// Found in the file's bytes by lib/addon.ts, which must know a stale build without loading it.
+__attribute__((used)) const char version_mark[] = "birkhoff-addon-version=" BIRKHOFF_VERSION;
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   guarded(env, [&] { env.SetInstanceData<Environment>(new Environment); });
   const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
     exports[name] = Napi::Function::New(env, function, name);
   };
+  exports["version"] = std::strchr(version_mark, '=') + 1;
   add("setErrorFactory", with_guard<set_error_factory>);
   add("devices", with_guard<devices>);
   add("info", with_guard<info_of_build>);

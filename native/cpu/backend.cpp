@@ -27,6 +27,11 @@ namespace avx512 {
 extern const Kernels kernel_table;
 }
 #endif
+#ifdef BIRKHOFF_LEVEL_NEON
+namespace neon {
+extern const Kernels kernel_table;
+}
+#endif
 
 namespace {
 
@@ -47,6 +52,9 @@ Level choose_level() {
 #endif
 #ifdef BIRKHOFF_LEVEL_AVX2
       {"avx2", &avx2::kernel_table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+#endif
+#ifdef BIRKHOFF_LEVEL_NEON
+      {"neon", &neon::kernel_table, true},  // every arm64 has it
 #endif
 #ifdef BIRKHOFF_LEVEL_PORTABLE
       {"portable", &portable::kernel_table, true},

@@ -1,9 +1,13 @@
 // Vectors of the instruction set that this file is compiled for. Every CPU kernel is written once over `vf` and
-// compiled three times, into namespaces portable, avx2 and avx512; backend.cpp picks one at run time. Nothing here or
-// in a kernel may instantiate a standard-library template out of line: the linker would keep one copy for all
+// compiled into namespaces portable, avx2 and avx512 (x86) or neon (arm64); backend.cpp picks one at run time. Nothing
+// here or in a kernel may instantiate a standard-library template out of line: the linker would keep one copy for all
 // instruction sets (a test checks the objects for weak symbols).
 #pragma once
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #include <cstdint>
 #include <cstring>
@@ -18,6 +22,8 @@
 #define BIRKHOFF_ISA avx512
 #elif defined(__AVX2__)
 #define BIRKHOFF_ISA avx2
+#elif defined(__aarch64__)
+#define BIRKHOFF_ISA neon
 #else
 #define BIRKHOFF_ISA portable
 #endif
@@ -90,8 +96,10 @@ BIRKHOFF_INLINE void store_stream(float* p, vf v) {
   _mm512_stream_ps(p, (__m512)v);
 #elif defined(__AVX2__)
   _mm256_stream_ps(p, (__m256)v);
-#else
+#elif defined(__SSE2__)
   _mm_stream_ps(p, (__m128)v);
+#else
+  memcpy(p, &v, sizeof v);
 #endif
 }
 BIRKHOFF_INLINE void store_stream(bfloat16* p, vf v) {
@@ -115,12 +123,14 @@ BIRKHOFF_INLINE vf vfma(vf a, vf b, vf c) {
   return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__AVX2__)
   return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
   return a * b + c;
 #endif
 }
 BIRKHOFF_INLINE float vfma(float a, float b, float c) {
-#if defined(__FMA__)
+#if defined(__FMA__) || defined(__aarch64__)
   return __builtin_fmaf(a, b, c);
 #else
   return a * b + c;
@@ -131,8 +141,14 @@ BIRKHOFF_INLINE vf vsqrt(vf v) {
   return (vf)_mm512_mask_sqrt_ps((__m512)v, 0xffff, (__m512)v);
 #elif defined(__AVX2__)
   return (vf)_mm256_sqrt_ps((__m256)v);
-#else
+#elif defined(__aarch64__)
+  return (vf)vsqrtq_f32((float32x4_t)v);
+#elif defined(__SSE2__)
   return (vf)_mm_sqrt_ps((__m128)v);
+#else
+  vf root;
+  for (int i = 0; i < W; ++i) root[i] = __builtin_sqrtf(v[i]);
+  return root;
 #endif
 }
 template <class V>
@@ -146,8 +162,10 @@ BIRKHOFF_INLINE vf vmax(vf a, vf b) {
   return (vf)_mm512_mask_max_ps((__m512)a, 0xffff, (__m512)a, (__m512)b);
 #elif defined(__AVX2__)
   return (vf)_mm256_max_ps((__m256)a, (__m256)b);
-#else
+#elif defined(__SSE2__)
   return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return a > b ? a : b;
 #endif
 }
 BIRKHOFF_INLINE vf vmin(vf a, vf b) {
@@ -155,8 +173,10 @@ BIRKHOFF_INLINE vf vmin(vf a, vf b) {
   return (vf)_mm512_mask_min_ps((__m512)a, 0xffff, (__m512)a, (__m512)b);
 #elif defined(__AVX2__)
   return (vf)_mm256_min_ps((__m256)a, (__m256)b);
-#else
+#elif defined(__SSE2__)
   return (vf)_mm_min_ps((__m128)a, (__m128)b);
+#else
+  return a < b ? a : b;
 #endif
 }
 BIRKHOFF_INLINE vf vselect(vi mask, vf a, vf b) {

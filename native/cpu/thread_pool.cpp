@@ -1,9 +1,8 @@
 #include "cpu/thread_pool.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -20,6 +19,14 @@ constexpr uint64_t kInside = kOpen - 1;
 constexpr uint64_t kGeneration = uint64_t{1} << 32;
 constexpr int kSpins = 4000;  // about 50 us: the gap between two queued kernels, not an idle queue
 
+void relax() {
+#ifdef __x86_64__
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // "yield" is a no-op on most cores
+#endif
+}
+
 class Pool {
  public:
   ~Pool() { resize(1); }
@@ -29,7 +36,7 @@ class Pool {
   void resize(int count) {
     stopping_ = true;
     state_.fetch_add(kGeneration);
-    state_.notify_all();
+    wake();
     for (auto& worker : workers_) worker.join();
     workers_.clear();
     stopping_ = false;
@@ -46,13 +53,13 @@ class Pool {
     error_ = nullptr;
     if (count > 1 && !workers_.empty()) {
       state_.store((state_.load(std::memory_order_relaxed) & ~(kOpen | kInside)) + kGeneration + kOpen);
-      state_.notify_all();
+      wake();
     }
     take_work();
     state_.fetch_and(~kOpen);
     for (int spin = 0; state_.load(std::memory_order_acquire) & kInside; ++spin) {
       if (spin < kSpins)
-        _mm_pause();
+        relax();
       else
         std::this_thread::yield();
     }
@@ -76,18 +83,33 @@ class Pool {
     }
   }
 
+  // Not std::atomic::wait, which GCC has from version 11: releases are built with 10, for old systems. A worker counts
+  // itself before it looks at the state again, the caller changes the state before it looks at the count: one sees the
+  // other.
+  void sleep(uint64_t state) {
+    std::unique_lock lock(sleep_mutex_);
+    sleeping_.fetch_add(1);
+    while (state_.load() == state) awake_.wait(lock);
+    sleeping_.fetch_sub(1);
+  }
+  void wake() {
+    if (sleeping_.load() == 0) return;
+    { std::lock_guard lock(sleep_mutex_); }
+    awake_.notify_all();
+  }
+
   void work() noexcept {
     uint64_t joined = 0;  // generation of the last job joined: a job is joined once
     for (;;) {
       uint64_t state = state_.load(std::memory_order_acquire);
       const auto idle = [&] { return !(state & kOpen) || state / kGeneration == joined; };
       for (int spin = 0; spin < kSpins && idle() && !stopping_; ++spin) {
-        _mm_pause();
+        relax();
         state = state_.load(std::memory_order_acquire);
       }
       if (stopping_) return;
       if (idle()) {
-        state_.wait(state);
+        sleep(state);
         continue;
       }
       if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) continue;
@@ -100,6 +122,9 @@ class Pool {
   std::atomic<uint64_t> state_{0};
   std::atomic<bool> stopping_{false};
   std::atomic<int> size_{1};
+  std::atomic<int> sleeping_{0};
+  std::mutex sleep_mutex_;
+  std::condition_variable awake_;
   std::atomic<int64_t> next_{0};
   void (*body_)(void*, int64_t) = nullptr;
   void* context_ = nullptr;
