@@ -51,7 +51,7 @@ export function packageRoot(): string {
   throw failure(
     "birkhoff seems to be bundled: its own folder, which holds the addon, is not around this code",
     "Keep it external, so that it is loaded from node_modules: esbuild --external:birkhoff (or --packages=external); " +
-      'webpack: externals: { birkhoff: "module birkhoff" } (or "import birkhoff"); rollup: external: ["birkhoff"].',
+      'webpack: externals: { birkhoff: "import birkhoff" }; rollup: external: ["birkhoff"].',
   );
 }
 
