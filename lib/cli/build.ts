@@ -54,7 +54,9 @@ export async function run(argv: readonly string[]): Promise<number> {
   const tools = findTools(root, cuda);
   const { missing, cmake, compiler, generator, nvcc, noCuda } = tools;
   if (missing.length > 0) {
-    for (const { name, wanted, found } of missing) say(`birkhoff: build: ${name}: want ${wanted}; found ${found}`);
+    say("birkhoff: build: not everything that it needs is here:");
+    const width = Math.max(...missing.map(({ name }) => name.length));
+    for (const { name, wanted, found } of missing) say(`  ${name.padEnd(width)}  want ${wanted}; found ${found}`);
     say(`\n${remedies}`);
     report({ built: false, reason: `missing: ${missing.map(({ name }) => name).join(", ")}`, missing });
     return 1;
@@ -75,7 +77,9 @@ export async function run(argv: readonly string[]): Promise<number> {
     mkdirSync(join(root, "build", "Release"), { recursive: true });
     renameSync(join(folder, "birkhoff.node"), addon);
     const { simd, gemm, devices } = built;
-    say(`built ${addon}: ${simd}, GEMM ${gemm}; devices: ${devices.map((d) => d.name).join(", ")}`);
+    say(
+      `built ${addon}: ${simd}, GEMM ${gemm}; devices: ${devices.flatMap((d) => (d.available ? d.name : [])).join(", ")}`,
+    );
     if (process.env.BIRKHOFF_ADDON) say(`BIRKHOFF_ADDON=${process.env.BIRKHOFF_ADDON} is set and goes before it`);
     report({
       built: true,
@@ -116,7 +120,7 @@ class StepError extends Error {
 interface Built {
   simd: string;
   gemm: string;
-  devices: { name: string }[];
+  devices: { name: string; available: boolean }[];
 }
 
 /** Configures, compiles, and loads the result in a process of its own. @throws {StepError} */
