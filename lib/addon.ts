@@ -47,12 +47,18 @@ export function packageRoot(): string {
     } catch (error) {
       cause = error;
     }
-  if ((cause as { name?: string } | undefined)?.name === "NotCapable") throw refused(cause);
+  if (isDenied(cause)) throw refused(cause);
   throw failure(
     "birkhoff seems to be bundled: its own folder, which holds the addon, is not around this code",
     "Keep it external, so that it is loaded from node_modules: esbuild --external:birkhoff (or --packages=external); " +
       'webpack: externals: { birkhoff: "import birkhoff" }; rollup: external: ["birkhoff"].',
   );
+}
+
+/** By Deno, by Node's --permission, or by the file system. */
+function isDenied(cause: unknown): boolean {
+  const { name, code } = (cause ?? {}) as { name?: string; code?: string };
+  return name === "NotCapable" || ["ERR_ACCESS_DENIED", "EACCES", "EPERM"].includes(code ?? "");
 }
 
 function manifest(root: string): { name?: string; version?: string } {
@@ -152,7 +158,7 @@ export function loadAddon<T>(start: (addon: T) => void): T {
 /** No file for this platform. */
 function missing(root: string): AddonError {
   const { platform, arch } = process;
-  const target = libc() === "musl" ? "musl" : `${platform}-${arch}`;
+  const target = `${platform}-${arch}${libc() === "musl" ? " with musl" : ""}`;
   const looked = `${join(root, "prebuilds", `${platform}-${arch}`)} and ${join(root, "build", "Release")} hold none`;
   return failure(`there is no prebuilt addon for ${target}, and no local build (${looked})`, build());
 }
@@ -165,7 +171,8 @@ function refused(cause: unknown, found?: AddonFile): AddonError {
   const { name, code } = (cause ?? {}) as { name?: string; code?: string };
   const glibc = /GLIBC_([\d.]+)/.exec(said)?.[1];
   let advice = build();
-  if (name === "NotCapable") advice = "Run deno with --allow-read --allow-env --allow-sys --allow-ffi, or with -A.";
+  if (name === "NotCapable") advice = "Run deno with --allow-read --allow-env --allow-ffi, or with -A.";
+  else if (code === "ERR_ACCESS_DENIED") advice = "Run node --permission with --allow-fs-read and --allow-addons.";
   else if (code === "ERR_DLOPEN_DISABLED")
     advice = "Run node without --no-addons; with --permission, add --allow-addons.";
   else if (found?.from === "BIRKHOFF_ADDON") advice = "Unset BIRKHOFF_ADDON, or have it name a file that loads here.";

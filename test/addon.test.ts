@@ -136,6 +136,12 @@ it("a file that the loader refuses: its name, the loader's reason, and advice", 
   expect(said(folder.node(viaImport, { env: { BIRKHOFF_ADDON: other } }))[0]!.message).toMatch(/Unset BIRKHOFF_ADDON/);
 });
 
+it("says how to run node where it was told to load no addons", () => {
+  folder.addon(prebuild, undefined);
+  const [error] = said(folder.node(viaImport, { env: { NODE_OPTIONS: "--no-addons" } }));
+  expect(error).toMatchObject({ code: "ERR_ADDON", message: expect.stringContaining("Run node without --no-addons") });
+});
+
 it("loads the prebuild in place of a stale local build, says so once, and doctor shows the file", () => {
   const stale = folder.addon(localBuild, "0.0.9");
   const file = folder.addon(prebuild, undefined);

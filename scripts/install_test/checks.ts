@@ -23,6 +23,13 @@ export function readmeExample(place: Place, bin: string): Finding {
   return losses.length > 2 && losses.at(-1)! < 0.85 * losses[0]! ? "" : `the losses do not fall: ${losses.join(" ")}`;
 }
 
+/** The demo finds a text where only the package is installed. */
+export function demoPreset(place: Place, bin: string): Finding {
+  const link = place.inside("node_modules/.bin/birkhoff");
+  const { code, stdout, stderr } = place.run(bin, [link, ..."train --preset demo --steps 2 --sample 0".split(" ")]);
+  return code === 0 && stdout.includes("held-out loss") ? "" : `exit code ${code}: ${lastLine(stderr)}`;
+}
+
 /** Says so with a typed error, and its advice works. */
 export function withoutAddon(place: Place, bin: string): Finding {
   const { stdout, stderr } = place.run(bin, [`${bin}/node`, place.inside("without.mjs")]);

@@ -115,6 +115,7 @@ async function main(): Promise<number> {
     const bin = here.runtime(node.binary);
     const other = (way: string, finding: string) => row("here", `node ${node.version}`, way, "", finding);
     other("README's example", check.readmeExample(here, bin));
+    other("CLI --preset demo", check.demoPreset(here, bin));
     for (const tool of ["esbuild", "webpack"] as const) {
       trains(here, bin, node, await check.bundle(here, cache, tool, true));
       const bundled = await check.bundle(here, cache, tool, false);
