@@ -72,9 +72,13 @@ describe("findAddon", () => {
   });
 });
 
-test("versionIn reads up to the zero byte", () => {
+test("versionIn reads up to the zero byte, wherever in the file", () => {
   expect(versionIn(folder.write("a", textOf("1.2.3-rc.1+b")))).toBe("1.2.3-rc.1+b");
+  for (const before of [0, 1, 2 ** 18 - 200, 2 ** 18 - 128, 2 ** 18 - 25, 2 ** 18 - 3, 2 ** 18, 2 ** 19 - 140, 2 ** 20])
+    for (const after of [0, 5, 300])
+      expect(versionIn(folder.write("a", "x".repeat(before) + textOf("1.2.3") + "y".repeat(after)))).toBe("1.2.3");
   expect(versionIn(folder.write("a", "birkhoff-addon-version"))).toBeUndefined();
+  expect(versionIn(folder.write("a", "x".repeat(2 ** 19)))).toBeUndefined();
 });
 
 const report = `const say = (run) => { try { return run(); } catch (e) { return { name: e.name, code: e.code, message: e.message }; } };
