@@ -68,7 +68,7 @@ function lines(f: Findings): string[] {
   const row = (name: string, value: unknown) => `${name.padEnd(14)}${value}`;
   const out = [
     row("birkhoff", f.version),
-    row("node", `${f.node} on ${f.platform}, ${f.libc ?? "neither glibc nor musl"}`),
+    row("node", `${f.node} on ${f.platform}${f.libc ? `, ${f.libc}` : ""}`),
     row("processor", `${f.processor}, ${f.cores ?? cpus().length} cores, ${f.memoryGiB} GiB memory`),
     row("addon", f.addon.loaded ? `${f.addon.file} (${f.addon.from})` : `not loaded: ${f.addon.reason}`),
   ];
