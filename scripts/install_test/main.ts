@@ -128,6 +128,7 @@ async function main(): Promise<number> {
       trains(here, bin, node, "ESM");
     }
 
+    if (values["no-build"]) console.log("npx birkhoff build was left out (--no-build)");
     if (failures) console.log(`${failures} failed`);
     else if (!hasDebian)
       console.log(

@@ -1,6 +1,6 @@
 /** The package as npm would publish it, and the runtimes it is tried on. */
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 export class Failure extends Error {}
@@ -31,10 +31,11 @@ export function makeTarball(root: string, cache: string, addon: string | undefin
   if (!existsSync(join(root, "dist/index.js"))) throw new Failure("dist is missing: npm run build:types first");
   const packed = pack(root, cache);
   if (!addon) return packed;
-  call("tar", ["xzf", packed], cache);
   const stage = join(cache, "package");
+  rmSync(stage, { recursive: true, force: true });
+  call("tar", ["xzf", packed], cache);
+  rmSync(join(stage, "prebuilds"), { recursive: true, force: true });
   mkdirSync(join(stage, folderName), { recursive: true });
-  for (const name of readdirSync(join(stage, folderName))) call("rm", [join(stage, folderName, name)], cache);
   const tags = process.arch === "arm64" ? "armv8.glibc" : "glibc";
   copyFileSync(addon, join(stage, folderName, `birkhoff.${tags}.node`));
   return pack(stage, cache);
