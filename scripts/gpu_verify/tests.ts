@@ -8,7 +8,7 @@ import { type Findings, failure, lines, node, type Setup } from "./stage.ts";
 export const executorTests = ["test/cuda-emu/**", "test/cuda/failing_calls.test.ts", "test/cuda/schedules.test.ts"];
 
 /** About the package as npm makes it: they need npm, git, CMake and dist, which a machine with a GPU may lack. */
-const packageTests = ["test/package.test.ts", "test/native/configure.test.ts"];
+export const packageTests = ["test/package.test.ts", "test/native/configure.test.ts"];
 
 /** What the lines of a run say, whether it has ended or was ended. */
 export function summary(told: readonly TestLine[]) {
