@@ -9,7 +9,7 @@ set(CUDA_RUNTIME_SOURCES native/cuda/backend.cpp native/cuda/context.cpp native/
 if(BIRKHOFF_CUDA AND NOT BIRKHOFF_SANITIZE)
   find_program(NVCC nvcc HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
 endif()
-if(NVCC)
+if(NVCC AND BIRKHOFF_CUDA AND NOT BIRKHOFF_SANITIZE)
   set(architectures ${BIRKHOFF_CUDA_ARCHITECTURES})
   if(architectures STREQUAL "all")
     # sm_80's code runs on 8.x; the driver compiles the PTX for whatever else is there and for what comes later.

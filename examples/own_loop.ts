@@ -1,7 +1,7 @@
-// A training loop of one's own: a GPT with hyper-connections on Moby-Dick, 100 steps.
+// A training loop of one's own: a GPT with hyper-connections on the first chapters of Moby-Dick, 100 steps.
 import { data, nn, optim, tidy, valueAndGrad } from "birkhoff";
 
-const dataset = data.mobyDick();
+const dataset = data.sampleText();
 const batches = data.randomBatches(dataset.train, { batch: 8, context: 64, seed: 1 });
 const residual = { kind: "mhc", streams: 4 } as const;
 const model = new nn.GPT({ vocab: dataset.vocab, dim: 64, layers: 2, heads: 4, context: 64, residual });

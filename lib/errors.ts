@@ -38,6 +38,30 @@ export class DeviceError extends BirkhoffError {
   }
 }
 
+/** The native addon cannot be found or loaded: which file, on what platform, why, and what to do. Its message says all of it. */
+export class AddonError extends BirkhoffError {
+  /** The file that was tried; undefined where there is none. */
+  readonly file: string | undefined;
+  /** As "linux-x64". */
+  readonly platform: string;
+  /** As "glibc 2.36" or "musl"; null where it is neither. */
+  readonly libc: string | null;
+  readonly reason: string;
+  readonly advice: string;
+  constructor(about: { file?: string; platform: string; libc: string | null; reason: string; advice: string }) {
+    const { platform, libc, reason, advice } = about;
+    super(
+      `birkhoff: no native addon for ${platform}${libc ? ` (${libc})` : ""}: ${reason.replace(/\.$/, "")}. ${advice}`,
+      "ERR_ADDON",
+    );
+    this.file = about.file;
+    this.platform = platform;
+    this.libc = libc;
+    this.reason = reason;
+    this.advice = advice;
+  }
+}
+
 /** Memory, or the byte budget set with `setMemoryBudget`, is exhausted. */
 export class OutOfMemoryError extends BirkhoffError {
   constructor(message: string) {

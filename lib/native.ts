@@ -1,7 +1,6 @@
-/** Loads the addon and types its surface. Everything below this file is C++; nothing above it touches the addon directly. */
-import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
-import { BirkhoffError, errorFromCode } from "./errors.ts";
+/** The addon and the types of its surface. Everything below this file is C++; nothing above it touches the addon directly. */
+import { loadAddon } from "./addon.ts";
+import { errorFromCode } from "./errors.ts";
 
 /** Owns one reference to native storage. Opaque to TypeScript. */
 export interface Handle {
@@ -295,28 +294,21 @@ export interface Native {
   clipScale(x: H, sumSquares: H, maxNorm: number): void;
 }
 
-const require = createRequire(import.meta.url);
-
 function load(): Native {
-  const root = fileURLToPath(new URL("..", import.meta.url));
-  const override = process.env.BIRKHOFF_ADDON;
-  try {
-    const addon = (override ? require(override) : require("node-gyp-build")(root)) as Native;
-    addon.setErrorFactory(errorFromCode);
-    return addon;
-  } catch (cause) {
-    // The addon itself refused (a bad BIRKHOFF_SIMD): building it again would not help.
-    const { code, message } = cause as { code?: unknown; message?: unknown };
-    if (code === "ERR_DEVICE") throw errorFromCode(code, String(message));
-    const libc = (process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined)?.header
-      ?.glibcVersionRuntime;
-    throw new BirkhoffError(
-      `birkhoff: no native addon for ${process.platform}-${process.arch} (${libc ? `glibc ${libc}` : "no glibc"}): ` +
-        `${cause instanceof Error ? cause.message : cause}. ` +
-        "Build it from source with g++ and CMake: npm run build:native in the package's folder.",
-      "ERR_ADDON",
-    );
-  }
+  native = loadAddon<Native>((addon) => addon.setErrorFactory(errorFromCode));
+  return native;
 }
 
-export const native: Native = load();
+/**
+ * The addon. Its file is loaded by the first use, so that `import "birkhoff"` works where there is none; from then on this is the
+ * addon itself.
+ *
+ * @throws {AddonError} on every use, where it cannot be loaded
+ */
+export let native: Native = new Proxy({} as Native, {
+  get: (_, name) => Reflect.get(load(), name),
+  set: (_, name, value) => Reflect.set(load(), name, value),
+  has: (_, name) => Reflect.has(load(), name),
+  ownKeys: () => Reflect.ownKeys(load()),
+  getOwnPropertyDescriptor: (_, name) => Reflect.getOwnPropertyDescriptor(load(), name),
+});

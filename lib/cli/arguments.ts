@@ -117,11 +117,25 @@ function range(kind: string, min: number, max: number): string {
   return max >= 2 ** 53 - 1 ? `${kind} at least ${min}` : `${kind} from ${min} to ${max}`;
 }
 
-/** The help text of a command. */
+/** Breaks a text at spaces into lines of at most 80 columns, all but the first indented. */
+function wrap(text: string, indent = 0): string {
+  let line = "";
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    if (line && indent + line.length + 1 + word.length > 80) {
+      lines.push(line);
+      line = word;
+    } else line = line ? `${line} ${word}` : word;
+  }
+  return [...lines, line].join(`\n${" ".repeat(indent)}`);
+}
+
+/** The help text of a command, for a terminal of 80 columns. */
 export function helpText(usage: string, about: string, flags: Flags, notes = ""): string {
   const lines = Object.entries({ ...flags, help: { help: "show this help" } as Flag }).map(([name, flag]) => {
     const left = `  --${name}${flag.value ? ` ${flag.value}` : ""}`;
-    return `${left.padEnd(28)}${left.length > 26 ? `\n${" ".repeat(28)}` : ""}${flag.help}`;
+    return `${left.padEnd(28)}${left.length > 26 ? `\n${" ".repeat(28)}` : ""}${wrap(flag.help, 28)}`;
   });
-  return `usage: ${usage}\n\n${about}\n\n${lines.join("\n")}\n${notes ? `\n${notes}\n` : ""}`;
+  const paragraphs = notes.split("\n").map((note) => wrap(note));
+  return `usage: ${usage}\n\n${wrap(about)}\n\n${lines.join("\n")}\n${notes ? `\n${paragraphs.join("\n")}\n` : ""}`;
 }

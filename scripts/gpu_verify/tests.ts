@@ -7,6 +7,9 @@ import { type Findings, failure, lines, node, type Setup } from "./stage.ts";
 /** About the executor of CUDA sources, or impossible without it: a GPU cannot be told in which order to run, or when to fail. */
 export const executorTests = ["test/cuda-emu/**", "test/cuda/failing_calls.test.ts", "test/cuda/schedules.test.ts"];
 
+/** About the package as npm makes it: they need npm, git, CMake and dist, which a machine with a GPU may lack. */
+export const packageTests = ["test/package.test.ts", "test/native/configure.test.ts"];
+
 /** What the lines of a run say, whether it has ended or was ended. */
 export function summary(told: readonly TestLine[]) {
   const of = (status: TestLine["status"]) => told.filter((line) => line.status === status);
@@ -32,7 +35,7 @@ export async function tests(setup: Setup, seconds: number): Promise<Findings> {
   const file = join(setup.scratch, "tests.jsonl");
   const workers = Math.min(8, availableParallelism());
   const args = [`--reporter=${join(import.meta.dirname, "reporter.ts")}`, `--maxWorkers=${workers}`];
-  args.push(...executorTests.map((path) => `--exclude=${path}`));
+  args.push(...[...executorTests, ...packageTests].map((path) => `--exclude=${path}`));
   const env = { BIRKHOFF_REQUIRE_CUDA: "1", BIRKHOFF_TEST_LINES: file };
   const vitest = ["node_modules/vitest/vitest.mjs", "run", ...args, ...(setup.tests ? [setup.tests] : [])];
   const outcome = await node(setup, vitest, { seconds, env });

@@ -39,6 +39,13 @@ describe("birkhoff", () => {
     expect(results[5]!.stderr).toContain("usage");
   });
 
+  it("keeps every help within 80 columns", async () => {
+    const commands = [...(await birkhoff(["--help"])).stdout.matchAll(/^ {2}(\w+) /gm)].map(([, name]) => name!);
+    expect(commands).toContain("build");
+    const helps = await Promise.all(["", ...commands].map((name) => birkhoff([name, "--help"].filter(Boolean))));
+    expect(helps.flatMap(({ stdout }) => stdout.split("\n").filter((line) => line.length > 80))).toEqual([]);
+  });
+
   it.each([
     [["tran"], /unknown command "tran", did you mean train\?/],
     [["train", "--stpes", "5"], /train: unknown flag --stpes, did you mean --steps\?/],

@@ -75,6 +75,17 @@ describe("mobyDick", () => {
   });
 });
 
+describe("sampleText", () => {
+  it("ships, is the start of the novel, and is enough for the default context", () => {
+    const set = data.sampleText();
+    expect(set.tokenizer.decode(set.train.subarray(0, 40))).toMatch(/^Loomings\.\n\nCall me Ishmael\. /);
+    expect([set.train.length + set.heldOut.length, set.vocab]).toEqual([61225, 67]);
+    expect(data.sampleText({ heldOut: 0.5 }).heldOut.length).toBe(30613);
+    const novel = data.mobyDick();
+    expect(novel.tokenizer.decode(novel.train)).toContain(set.tokenizer.decode(set.train.subarray(0, 10_000)));
+  });
+});
+
 describe("batches", () => {
   const tokens = Int32Array.from({ length: 100 }, (_, i) => i);
   it("random windows depend on the seed alone; targets are the next tokens", () => {

@@ -25,7 +25,7 @@ const root = join(import.meta.dirname, "../..");
 
 describe("the packages", () => {
   test("are those that a source names, with all that they need, wherever Node finds it", () => {
-    const names = namedPackages(root, ["lib/native.ts", "test/native/timing.test.ts", "package.json"]);
+    const names = namedPackages(root, ["lib/addon.ts", "test/native/timing.test.ts", "package.json"]);
     expect(names.sort()).toEqual(["node-gyp-build", "vitest"]);
     const folders = closure(root, names);
     const within = (name: string) => folders.includes(`node_modules/${name}`);

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { native } from "../../lib/native.ts";
 import { allPassed, markdown, type StageResult, slug, type Verification } from "../../scripts/gpu_verify/report.ts";
 import { stages, totalBudget } from "../../scripts/gpu_verify/stages.ts";
-import { executorTests, summary } from "../../scripts/gpu_verify/tests.ts";
+import { executorTests, packageTests, summary } from "../../scripts/gpu_verify/tests.ts";
 
 const root = join(import.meta.dirname, "../..");
 let folder: string;
@@ -176,7 +176,8 @@ test("has no end", () => new Promise(() => {}));
 });
 
 test("the tests left out on a GPU are there", () => {
-  for (const path of executorTests) expect(existsSync(join(root, path.replace("/**", ""))), path).toBe(true);
+  for (const path of [...executorTests, ...packageTests])
+    expect(existsSync(join(root, path.replace("/**", ""))), path).toBe(true);
 });
 
 test("the lines of a run that was ended: files not begun are named too", () => {
