@@ -68,4 +68,5 @@ for platform in "${platforms[@]}"; do
     --arch "$PREBUILD_PLATFORM_ARCH" --node-gyp "$here/cmake.sh" --strip-bin "$PREBUILD_FOLDER/bin/$PREBUILD_PLATFORM_ARCH-strip") ||
     { tail -40 "$folder/build.log" >&2; exit 1; }
   bash "$here/check.sh" "$root/prebuilds/$platform/birkhoff.glibc.node"
+  bash "$here/instructions.sh" "$folder/build" "$PREBUILD_PLATFORM_ARCH"
 done

@@ -29,9 +29,9 @@ if [ ! -f "$folder/ready" ]; then
     # The compiler looks for as and ld by these names, in the machine's folders too.
     mkdir -p "$folder/bin/$arch"
     for tool in as ld; do ln -sf "$bullseye/usr/bin/$triplet-$tool" "$folder/bin/$arch/$tool"; done
-    for tool in g++ strip; do
+    for tool in g++ strip objdump; do
       options=
-      [ $tool = strip ] || options="--sysroot='$bullseye' -B'$folder/bin/$arch/'"
+      [ $tool != g++ ] || options="--sysroot='$bullseye' -B'$folder/bin/$arch/'"
       printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q %s "$@"\n' "$folder/lib" "$bullseye/usr/bin/$triplet-$tool" "$options" >"$folder/bin/$arch-$tool"
       chmod +x "$folder/bin/$arch-$tool"
     done
