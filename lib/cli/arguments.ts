@@ -121,7 +121,7 @@ function range(kind: string, min: number, max: number): string {
 export function helpText(usage: string, about: string, flags: Flags, notes = ""): string {
   const lines = Object.entries({ ...flags, help: { help: "show this help" } as Flag }).map(([name, flag]) => {
     const left = `  --${name}${flag.value ? ` ${flag.value}` : ""}`;
-    return `${left.padEnd(28)}${left.length > 26 ? `\n${" ".repeat(28)}` : ""}${flag.help}`;
+    return `${left.padEnd(28)}${left.length > 26 ? `\n${" ".repeat(28)}` : ""}${flag.help.replaceAll("\n", `\n${" ".repeat(28)}`)}`;
   });
   return `usage: ${usage}\n\n${about}\n\n${lines.join("\n")}\n${notes ? `\n${notes}\n` : ""}`;
 }

@@ -25,7 +25,14 @@ function sanitizer(tool: "memcheck" | "racecheck"): Stage["run"] {
     });
     // A call that answers "not yet" (cudaEventQuery) is no error of a kernel.
     const watched = ["--tool", tool, "--report-api-errors", "no", "--error-exitcode", "99"];
-    const args = [...watched, process.execPath, "--no-warnings", program, setup.device, ...(setup.tiny ? ["small"] : [])];
+    const args = [
+      ...watched,
+      process.execPath,
+      "--no-warnings",
+      program,
+      setup.device,
+      ...(setup.tiny ? ["small"] : []),
+    ];
     // Our own products instead of cuBLAS', which the tool would watch for minutes, and of which it has reported hazards wrongly.
     const env = { BIRKHOFF_ADDON: setup.addon, BIRKHOFF_CUBLAS: "none", BIRKHOFF_ALLOCATOR: "direct" };
     const outcome = await runChild(command, args, { cwd: setup.root, seconds, env });
@@ -46,7 +53,7 @@ function bench(name: string, args: readonly string[], filter: string): Stage["ru
   return async (setup, seconds) => {
     const out = join(setup.scratch, `${name}.jsonl`);
     const sizes = setup.tiny ? ["--tiny", "--repeats", "2", "--filter", "T=1 |sinkhorn"] : ["--filter", filter];
-    const program = ["--import", "tsx", "bench/main.ts", "--device", setup.device, "--out", out];
+    const program = ["--import", "tsx", "lib/cli/main.ts", "bench", "--device", setup.device, "--out", out];
     const outcome = await node(setup, [...program, ...args, ...sizes], { seconds });
     const rows = lines(out);
     const measured = rows.filter((r) => r.skipped === undefined).length;

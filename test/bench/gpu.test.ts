@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { copyYardstick, fullSizes, gpuCases, runGpuOps, tinySizes } from "../../bench/gpu.bench.ts";
-import { Flush, gpuBytes, kernelName, samplesOf } from "../../bench/support/gpu.ts";
-import { timing } from "../../bench/support/measure.ts";
-import { Report } from "../../bench/support/report.ts";
+import { copyYardstick, fullSizes, gpuCases, runGpuOps, tinySizes } from "../../lib/bench/gpu.bench.ts";
+import { Flush, gpuBytes, kernelName, samplesOf } from "../../lib/bench/support/gpu.ts";
+import { timing } from "../../lib/bench/support/measure.ts";
+import { Report } from "../../lib/bench/support/report.ts";
 import { devices, memory, setDevice, setMemoryBudget, synchronize } from "../../lib/index.ts";
 import { native } from "../../lib/native.ts";
 
@@ -91,7 +91,7 @@ test("the yardstick is the faster of two copies, and both are told", () => {
 });
 
 function bench(...args: string[]) {
-  const main = join(import.meta.dirname, "../../bench/main.ts");
+  const main = join(import.meta.dirname, "../../lib/bench/main.ts");
   return spawnSync(process.execPath, ["--no-warnings", "--import", "tsx", main, ...args], { encoding: "utf8" });
 }
 
@@ -132,7 +132,7 @@ describe.runIf(gpu)("a run", () => {
       const cases = gpuCases({ ...tinySizes, tokens: [1, 400] }, "float32").filter((c) => c.name === "expand");
       await synchronize();
       setMemoryBudget(memory().bytes + (1 << 18)); // [400, 4, 40] takes 256 KB alone
-      await runGpuOps(new Report(out), { device: before, cases, sizes: tinySizes, repeats: 1, peers: false });
+      await runGpuOps(new Report({ out }), { device: before, cases, sizes: tinySizes, repeats: 1, peers: false });
       const rows = readFileSync(out, "utf8").trim().split("\n");
       const parsed = rows.map((l) => JSON.parse(l) as Record<string, unknown>);
       expect(parsed[0]!.events_us).toBeGreaterThan(0);
