@@ -40,7 +40,7 @@ function read(rows: readonly Result[]) {
   for (const r of rows) {
     if (positive(r.copy_gb_per_s)) copies.push({ rate: r.copy_gb_per_s, bytes: Number(r.bytes), how: String(r.copy) });
     if (!positive(r.gflop_per_s) || !positive(r.intensity)) continue;
-    if (r.name === peakName) peaks.push({ rate: r.gflop_per_s, label: `${shown(r.gflop_per_s)} GFLOP/s, ${r.dtype}` });
+    if (r.name === peakName) peaks.push({ rate: r.gflop_per_s, label: `${shown(r.gflop_per_s)} GFLOP/s ${r.dtype}` });
     else
       points.push({
         name: r.name,
@@ -134,7 +134,7 @@ function placed(marks: readonly Mark[], inside: (box: Box) => boolean) {
 
 const style = `
 text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #1c1e21; }
-.title { font-size: 16px; font-weight: 600; } .soft { fill: #5c6370; } .number { font-size: 10.5px; font-weight: 600; }
+.title { font-size: 16px; font-weight: 600; } .soft { fill: #5c6370; } .number { font-size: 10.5px; font-weight: 600; } .small { font-size: 10.5px; }
 .end { text-anchor: end; } .middle { text-anchor: middle; }
 .paper { fill: #fff; } .grid { stroke: #e3e5e8; } .frame { stroke: #8b919a; fill: none; } .leader { stroke: #8b919a; stroke-width: 0.7; }
 .roof { stroke: #1c1e21; stroke-width: 2; fill: none; } .lower { stroke: #5c6370; stroke-dasharray: 5 4; fill: none; }
@@ -208,15 +208,18 @@ export function roofline(rows: readonly Result[]): string {
   for (const p of peaks.slice(1)) path(peakFrom(p.rate, slopes[0] ? p.rate / slopes[0].rate : xs.low), "lower");
   if (slopes[0]) path(slopeTo(slopes[0].rate, Math.min(xs.high, top0 / slopes[0].rate)), "roof");
   if (peaks[0]) path(peakFrom(peaks[0].rate, ridge ?? xs.low), "roof");
-  for (const [i, p] of peaks.entries())
-    text(plot.right - 6, y(p.rate) + (i === 0 ? -7 : 15), p.label, `end${i === 0 ? "" : " soft"}`);
-  const angle = (-180 / Math.PI) * Math.atan2(y(1) - y(10), x(10) - x(1));
-  for (const [i, s] of slopes.entries()) {
-    // Where the line enters the plot, a little further on; the lower one's name stands below it.
-    const start = Math.max(xs.low, ys.low / s.rate) * (xs.high / xs.low) ** 0.04;
-    const [px, py] = [x(start), y(s.rate * start)];
-    const place = ` transform="rotate(${at(angle)} ${at(px)} ${at(py)})" dy="${i === 0 ? -7 : 15}"`;
-    if (py > top + 12) text(px, py, s.label, i === 0 ? "" : "soft", place);
+  // Names stand above the roof, where no point can be.
+  const [slope, peak] = [slopes[0], peaks[0]];
+  if (peak) {
+    const room = ridge !== undefined && x(ridge) - plot.left > 150;
+    if (room) text(x(ridge) - 10, y(peak.rate) + 4, peak.label, "end");
+    else text(plot.right - 6, y(peak.rate) - 7, peak.label, "end");
+  }
+  if (slope) {
+    const start = Math.max(xs.low, ys.low / slope.rate) * (xs.high / xs.low) ** 0.04;
+    const [px, py] = [x(start), y(slope.rate * start)];
+    const angle = (-180 / Math.PI) * Math.atan2(y(1) - y(10), x(10) - x(1));
+    if (py > top + 12) text(px, py, slope.label, "", ` transform="rotate(${at(angle)} ${at(px)} ${at(py)})" dy="-7"`);
   }
 
   const names = [...new Set(points.map((p) => p.name))];
@@ -246,28 +249,27 @@ export function roofline(rows: readonly Result[]): string {
   else
     next(() => {
       text(16, row, "op, at the size where it computes fastest", "soft");
-      text(482, row, "GFLOP/s", "end soft");
-      text(plot.right, row, "% of the roof there", "end soft");
+      text(560, row, "GFLOP/s", "end soft");
+      text(plot.right, row, "% of roof", "end soft");
     });
   for (const [i, name] of names.entries())
     next(() => {
       const best = marks.find((m) => m.name === name)!;
       text(34, row, String(i + 1), `number end ${family(name)}`);
       text(44, row, name);
-      text(284, row, `${best.size} ${best.dtype}`.slice(0, 36), "soft", ` font-size="11" `);
-      text(482, row, shown(best.gflops), "end");
+      text(288, row, `${best.size} ${best.dtype}`.slice(0, 42), "soft small");
+      text(560, row, shown(best.gflops), "end");
       const roof = roofAt(best.intensity);
       if (Number.isFinite(roof)) text(plot.right, row, `${Math.round((100 * best.gflops) / roof)} %`, "end");
     });
   row += 6;
   const notes = [
-    "Blue: hyper-connections; orange: the rest of a network. Filled: float32; hollow: bfloat16. A point has its name, size and figures as a tooltip.",
+    "Blue: hyper-connections; orange: the rest of a network. Filled: float32; hollow: bfloat16. A point's tooltip has its name, size and figures.",
     fastest &&
-      `Slope: the fastest copy of the run (${fastest.how}, ${shown(fastest.bytes / 1e6)} MB read and written)${
-        slopes[1] ? "; dashed: the copy of the largest op." : "."
-      }`,
-    peaks[0] &&
-      `Roof: a square matrix product${peaks[1] ? "; dashed: in the slower dtype" : ""}, measured in the same run.`,
+      `Slope: the fastest copy of the run (${fastest.how}, ${shown(fastest.bytes / 1e6)} MB read and written).`,
+    slopes[1] && `Dashed slope: the copy of the largest op, ${slopes[1].label}.`,
+    peak && "Roof: a large square matrix product, measured in the same run.",
+    ...peaks.slice(1).map((p) => `Dashed: the same product, ${p.label}.`),
   ];
   for (const note of notes)
     for (const l of note ? wrap(note, 98).split("\n") : []) next(() => text(16, row, l.trim(), "soft"));
