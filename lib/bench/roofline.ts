@@ -165,7 +165,9 @@ export function roofline(rows: readonly Result[]): string {
   const title = `Roofline of birkhoff on ${last.gpu ?? last.cpu ?? "an unknown machine"}`;
   const conditions = [
     last.device === undefined ? "" : `device ${last.device}`,
-    last.gpu === undefined ? `${last.threads ?? "?"} threads, ${last.simd ?? "?"}` : `${last.gpu_gemm}`,
+    last.gpu === undefined
+      ? `${last.threads ?? "?"} threads, ${last.simd ?? "?"}`
+      : String(last.gpu_gemm ?? "").replace(/ \(.*/, ""),
     dtypes.join(" and "),
     String(last.date ?? "").slice(0, 10),
   ].filter(Boolean);

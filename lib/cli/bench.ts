@@ -4,7 +4,7 @@ import { type Flags, helpText, parseFlags, UsageError, Values } from "./argument
 
 export const flags: Flags = {
   ops: { help: "kernels beside the copy bandwidth of the same run" },
-  step: { help: "a GPT's training step, plain and mHC: time, peak memory" },
+  step: { help: "a GPT's training step, plain and mHC: time, memory" },
   peers: { help: "PyTorch (eager, compiled) and jax-js beside, in turn" },
   device: { value: "NAME", help: "cpu, auto, cuda, cuda:1 (default cpu)" },
   dtype: {
