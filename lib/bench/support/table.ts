@@ -28,9 +28,10 @@ export function wrap(text: string, columns: number): string {
   return [...lines, line].join("\n");
 }
 
-/** At most seven characters up to a million. */
-const figure = (value: number) =>
-  value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : String(round(value, 3));
+function figure(value: number, width: number): string {
+  const text = String(round(value, 3));
+  return text.length <= width ? text : value.toExponential(1);
+}
 
 /** A label to the left, columns of figures to the right. */
 export class Table {
@@ -61,7 +62,7 @@ export class Table {
   row(label: string, cells: readonly Cell[]): string {
     const figures = this.#columns.map((column, i) => {
       const cell = cells[i];
-      const text = cell === undefined ? "" : typeof cell === "number" ? figure(cell) : cell;
+      const text = cell === undefined ? "" : typeof cell === "number" ? figure(cell, column.width - 1) : cell;
       return this.#shown.includes(column) ? ` ${text}`.padStart(column.width) : "";
     });
     const start = label.length > this.#label ? `${label}\n${" ".repeat(this.#label)}` : label.padEnd(this.#label);
