@@ -13,6 +13,7 @@ const commands: Record<string, { about: string; load(): Promise<Command> }> = {
   train: { about: "train a GPT with hyper-connections on text", load: () => import("./train.ts") },
   generate: { about: "continue a prompt with a trained model", load: () => import("./generate.ts") },
   build: { about: "build the native addon from source", load: () => import("./build.ts") },
+  bench: { about: "measure the kernels and a training step on this machine", load: () => import("./bench.ts") },
   doctor: { about: "show what this machine offers, and why CUDA is not used", load: () => import("./doctor.ts") },
 };
 

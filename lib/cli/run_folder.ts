@@ -3,20 +3,14 @@
  *
  * Nothing in metrics.jsonl depends on time, so two runs with the same seed give identical files; speeds stand in timing.jsonl.
  */
-import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { BirkhoffError, CheckpointError } from "../errors.ts";
+import { CheckpointError } from "../errors.ts";
 import { writeAtomically } from "../files/atomic.ts";
+import { LineFile, OutputError } from "../files/line_file.ts";
 import type { GPT, GPTOptions } from "../nn/gpt.ts";
 import type { Metrics } from "../train/fit.ts";
-
-/** The output folder or a file in it cannot be written; exit code 2. */
-export class OutputError extends BirkhoffError {
-  constructor(message: string) {
-    super(message, "ERR_OUTPUT");
-  }
-}
 
 export type Row = Record<string, number>;
 
@@ -43,35 +37,6 @@ export function timingRow(m: Metrics): Row {
   return { step: m.step, "train/tokens_per_second": m.tokensPerSecond, "train/seconds": m.seconds };
 }
 
-/** A file of whole lines: one that cannot be written in full is taken back. */
-class LineFile {
-  readonly #descriptor: number;
-  readonly #path: string;
-  #size = 0;
-
-  constructor(path: string) {
-    this.#path = path;
-    this.#descriptor = openSync(path, "w");
-  }
-
-  append(row: Row): void {
-    const bytes = Buffer.from(`${JSON.stringify(row)}\n`);
-    try {
-      for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
-      this.#size += bytes.length;
-    } catch (error) {
-      ftruncateSync(this.#descriptor, this.#size);
-      throw new OutputError(`train: cannot write ${this.#path}: ${(error as Error).message}`);
-    }
-  }
-
-  /** Removes the file if it has no line. */
-  close(): void {
-    closeSync(this.#descriptor);
-    if (this.#size === 0) rmSync(this.#path, { force: true });
-  }
-}
-
 export class RunFolder {
   readonly #metrics: LineFile;
   readonly #timing: LineFile;
@@ -83,9 +48,9 @@ export class RunFolder {
     let metrics: LineFile | undefined;
     try {
       made = mkdirSync(path, { recursive: true });
-      metrics = new LineFile(join(path, "metrics.jsonl"));
+      metrics = new LineFile(join(path, "metrics.jsonl"), "train");
       this.#metrics = metrics;
-      this.#timing = new LineFile(join(path, "timing.jsonl"));
+      this.#timing = new LineFile(join(path, "timing.jsonl"), "train");
     } catch (error) {
       metrics?.close();
       if (made) rmSync(path, { recursive: true, force: true });

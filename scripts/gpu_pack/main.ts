@@ -18,7 +18,7 @@ import {
 import { availableParallelism } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { commit, commitFile } from "../commit.ts";
+import { commit, commitFile } from "../../lib/bench/support/commit.ts";
 import { runChild, tail } from "../gpu_verify/child.ts";
 import { closure, namedPackages } from "./closure.ts";
 

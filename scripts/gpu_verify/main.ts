@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { commit } from "../commit.ts";
+import { commit } from "../../lib/bench/support/commit.ts";
 import { runChild } from "./child.ts";
 import { allPassed, type Conditions, type StageResult, type Verification, writeReport } from "./report.ts";
 import type { Findings, Setup, Stage } from "./stage.ts";

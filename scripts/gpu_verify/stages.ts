@@ -49,12 +49,13 @@ function sanitizer(tool: "memcheck" | "racecheck"): Stage["run"] {
 }
 
 /** A run of the benchmark; what it had measured counts also where it ran out of time. */
-function bench(name: string, args: readonly string[], filter: string): Stage["run"] {
+function bench(name: string, repeats: number, filter: string, args: readonly string[] = []): Stage["run"] {
   return async (setup, seconds) => {
     const out = join(setup.scratch, `${name}.jsonl`);
-    const sizes = setup.tiny ? ["--tiny", "--repeats", "2", "--filter", "T=1 |sinkhorn"] : ["--filter", filter];
-    const program = ["--import", "tsx", "bench/main.ts", "--device", setup.device, "--out", out];
-    const outcome = await node(setup, [...program, ...args, ...sizes], { seconds });
+    const sizes = setup.tiny ? ["--tiny", "--filter", "T=1 |sinkhorn"] : ["--filter", filter];
+    const rounds = ["--repeats", String(setup.tiny ? 2 : repeats)];
+    const program = ["--import", "tsx", "lib/cli/main.ts", "bench", "--device", setup.device, "--out", out];
+    const outcome = await node(setup, [...program, ...args, ...rounds, ...sizes], { seconds });
     const rows = lines(out);
     const measured = rows.filter((r) => r.skipped === undefined).length;
     const note = `${measured} figures${rows.length > measured ? `, ${rows.length - measured} sizes did not fit` : ""}`;
@@ -112,26 +113,26 @@ export const stages: readonly Stage[] = [
   { name: "tests", budget: 150, required: true, run: tests },
   { name: "train float32", budget: 20, required: true, run: train("float32") },
   { name: "train bfloat16", budget: 20, required: true, run: train("bfloat16") },
-  { name: "bench bfloat16", budget: 50, required: true, run: bench("bfloat16", ["--repeats", "15"], shapes) },
+  { name: "bench bfloat16", budget: 50, required: true, run: bench("bfloat16", 15, shapes) },
   {
     name: "bench float32",
     budget: 25,
     required: true,
-    run: bench("float32", ["--repeats", "10", "--dtype", "float32"], "T=(40|8192) n=4 C=4096 "),
+    run: bench("float32", 10, "T=(40|8192) n=4 C=4096 ", ["--dtype", "float32"]),
   },
   {
     // The paper's size wants some 40 GB.
     name: "bench step",
     budget: 40,
     required: false,
-    run: bench("step", ["--step", "--repeats", "8"], ""),
+    run: bench("step", 8, "", ["--step"]),
   },
   {
     // PyTorch may be missing, and compiles for as long as it likes: told, but no reason to fail.
     name: "bench pytorch",
     budget: 40,
     required: false,
-    run: bench("pytorch", ["--repeats", "10", "--peers"], "(connect forward|mhcPost forward).*T=8192 n=4 C=4096 "),
+    run: bench("pytorch", 10, "(connect forward|mhcPost forward).*T=8192 n=4 C=4096 ", ["--peers"]),
   },
   // Last: each kernel is rewritten before its first run, so these say the least a second.
   { name: "memcheck", budget: 120, required: true, run: sanitizer("memcheck") },

@@ -15,8 +15,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { commit } from "../../lib/bench/support/commit.ts";
 import { native } from "../../lib/native.ts";
-import { commit } from "../../scripts/commit.ts";
 import { closure, namedPackages } from "../../scripts/gpu_pack/closure.ts";
 import { findTool } from "../../scripts/gpu_verify/child.ts";
 import type { Verification } from "../../scripts/gpu_verify/report.ts";
