@@ -36,13 +36,13 @@ export const hotKernels: readonly HotKernel[] = [
   hot("merge", "mhc_post.cu", `merge_kernel<${streams}, true, ${dtype}>`, 6),
   hot("seam", "seam.cu", `projection_(float32|bfloat16)_kernel<${streams}, true, true>`, 6),
   hot("stats", "mhc_pre.cu", `projection_(float32|bfloat16)_kernel<${streams}, true, false>`, 6),
-  hot("collapse", "collapse.cu", `collapse_kernel<${streams}, (true|false), false>`, 6),
+  hot("collapse", "collapse.cu", `collapse_kernel<${streams}, (true|false)>`, 6),
   hot("prepare", "mhc_post.cu", `prepare_kernel<${streams}, true, ${dtype}>`, 6),
   hot("coefficient backward: dpre", "coefficient_backward.cu", `grad_pre_kernel<${streams}, true, ${dtype}>`, 6),
-  hot("coefficient backward", "coefficient_backward.cu", `coefficient_kernel<${streams}, (true|false), false>`, 6),
+  hot("coefficient backward", "coefficient_backward.cu", `coefficient_kernel<${streams}, (true|false)>`, 6),
   hot("finish", "mhc_pre_backward.cu", `finish_kernel<${streams}, true, ${dtype}, \\(Given\\)(0|1)>`, 12),
-  hot("Sinkhorn forward", "sinkhorn.cu", `sinkhorn_forward_kernel<${streams}, false>`, 3),
-  hot("Sinkhorn backward", "sinkhorn.cu", `sinkhorn_backward_kernel<${streams}, false>`, 3),
+  hot("Sinkhorn forward", "sinkhorn.cu", `sinkhorn_forward_kernel<${streams}>`, 3),
+  hot("Sinkhorn backward", "sinkhorn.cu", `sinkhorn_backward_kernel<${streams}>`, 3),
 ];
 
 export function hot(what: string, file: string, pattern: string, instances: number): HotKernel {

@@ -142,7 +142,7 @@ void enter(const MhcPreForwardArgs& args, int64_t first, const T* x, const T* ah
     vf lanes[N];
     load_vectors(m, t, lanes);
     Coefs coefficients;
-    coefficients.template compute<true>(lanes, args.alpha.f32(), args.bias.f32(), args.options, NoSums{});
+    coefficients.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, NoSums{});
 #pragma GCC unroll 8
     for (int i = 0; i < n; ++i) coefficients.pre[i] = coefficients.pre[i] + shift;
     store_vectors(pre, t, coefficients.pre);

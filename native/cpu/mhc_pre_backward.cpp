@@ -202,11 +202,6 @@ struct Gates {
   using Coefs = Coefficients<n, Head, vf>;
   static constexpr int N = Coefs::kCount;
   float m[N][kTile];
-  struct Projected {  // of one vector of tokens
-    const float (*m)[kTile];
-    int token;
-    MHC_HD vf operator[](int k) const { return load(&m[k][token]); }
-  };
   Coefs coefficients[kTile / W];
   vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
 
@@ -221,7 +216,7 @@ struct Gates {
         store(&m[k][v * W], lanes[k]);
       }
       Coefs& coefs = coefficients[v];
-      coefs.template compute<true>(lanes, args.alpha.f32(), args.bias.f32(), args.options, Sums<vf>{divisors[v]});
+      coefs.compute(lanes, args.alpha.f32(), args.bias.f32(), args.options, Sums<vf>{divisors[v]});
       for (int lane = 0; lane < W; ++lane) {
         for (int i = 0; i < n; ++i) pre[v * W + lane][i] = coefs.pre[i][lane] + shift;
         if constexpr (!Head)
@@ -237,8 +232,7 @@ struct Gates {
     for (int v = 0; v * W < count; ++v) {
       vf dpre[n], dpost[n], dres[n * n], dlogits[N];
       load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
-      coefficients[v].template backward<true>(Projected{m, v * W}, args.alpha.f32(), args.bias.f32(), dpre, dpost, dres,
-                                              args.options, Sums<vf>{divisors[v]}, dlogits);
+      coefficients[v].backward(dpre, dpost, dres, args.options, Sums<vf>{divisors[v]}, dlogits);
       store_vectors(dz, v * W, dlogits);
     }
   }

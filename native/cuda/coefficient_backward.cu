@@ -44,15 +44,8 @@ struct CoefficientArgs {
   CoefficientOptions options;
 };
 
-// r q of a token, from memory each time it is asked for: registers would hold it through all of Sinkhorn.
-struct Projected {
-  const float* q;
-  float r;
-  __device__ __forceinline__ float operator[](int k) const { return r * q[k]; }
-};
-
 // Two blocks an SM: shared memory has no room for more divisors, so registers need not be saved.
-template <int n, bool Head, bool Long>
+template <int n, bool Head>
 __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_kernel(const CoefficientArgs a) {
   using Coefs = Coefficients<n, Head, float>;
   constexpr int N = Coefs::kCount, kGroups = Head ? 1 : 3, kAll = n * n + 2 * n, kPadded = (kAll + 15) / 16 * 16;
@@ -64,9 +57,13 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
   if (live) {
     const Sums<float> sums{divisors + threadIdx.x, a.tokens_per_block};
     const float r = a.r[t];
-    const Projected projected{a.q + t * N, r};
     Coefs coefficients;
-    coefficients.template compute<Long>(projected, a.alpha, a.bias, a.options, sums);
+    {
+      float m[N];
+#pragma unroll
+      for (int k = 0; k < N; ++k) m[k] = r * a.q[t * N + k];
+      coefficients.compute(m, a.alpha, a.bias, a.options, sums);
+    }
     float weights[n][kFinishWeights<n>] = {};
 #pragma unroll
     for (int j = 0; j < n; ++j) {
@@ -75,16 +72,6 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
         for (int i = 0; i < n; ++i) weights[j][i] = coefficients.res[i * n + j];
       weights[j][n] = coefficients.pre[j] + pre_shift(a.options);
     }
-    const auto store_weights = [&](int j, int from, int to) {
-      float* const target = a.scratch.weights + (t * n + j) * kFinishWeights<n>;
-#pragma unroll
-      for (int k = from; k < to; k += 4)
-        store4(target + k, weights[j][k], weights[j][k + 1], weights[j][k + 2], weights[j][k + 3]);
-    };
-    // What is known already leaves before backward needs the registers.
-    constexpr int kEarly = n / 4 * 4;
-#pragma unroll
-    for (int j = 0; j < n; ++j) store_weights(j, 0, kEarly);
 
     float dpre[n], dpost[n], dres[n * n], gradient[N];
 #pragma unroll
@@ -94,13 +81,13 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
     }
 #pragma unroll
     for (int k = 0; k < n * n; ++k) dres[k] = a.grad_res ? a.grad_res[t * n * n + k] : 0.0f;
-    coefficients.template backward<Long>(projected, a.alpha, a.bias, dpre, dpost, dres, a.options, sums, gradient);
+    coefficients.backward(dpre, dpost, dres, a.options, sums, gradient);
 
     float dot = 0.0f;
 #pragma unroll
     for (int k = 0; k < N; ++k) {
       const int group = coefficient_group<n>(k);
-      const float m = projected[k], dm = a.alpha[group] * gradient[k];
+      const float m = r * a.q[t * N + k], dm = a.alpha[group] * gradient[k];
       dz[k] = gradient[k];
       dz[N + group] = vfma(gradient[k], m, dz[N + group]);
       dot = vfma(dm, m, dot);
@@ -112,7 +99,10 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
 #pragma unroll
     for (int j = 0; j < n; ++j) {
       weights[j][n + 1] = norm_term;
-      store_weights(j, kEarly, kFinishWeights<n>);
+      float* const target = a.scratch.weights + (t * n + j) * kFinishWeights<n>;
+#pragma unroll
+      for (int k = 0; k < kFinishWeights<n>; k += 4)
+        store4(target + k, weights[j][k], weights[j][k + 1], weights[j][k + 2], weights[j][k + 3]);
     }
   }
 
@@ -223,10 +213,8 @@ void coefficient_backward(const MhcPreBackwardArgs& args, const FinishScratch& s
                                          .tokens_per_block = static_cast<int>(threads.count),
                                          .options = args.options};
       with_bool(args.head(), [&](auto head) {
-        with_long<n()>(head() ? 1 : args.options.iters, [&](auto is_long) {
-          launch(coefficient_kernel < n(), head(), is_long() && !head() >, static_cast<unsigned>(blocks),
-                 threads.count < 32 ? 32 : threads.count, threads.shared_bytes, coefficients);
-        });
+        launch(coefficient_kernel<n(), head()>, static_cast<unsigned>(blocks), threads.count < 32 ? 32 : threads.count,
+               threads.shared_bytes, coefficients);
       });
     });
     const int64_t items = shape.token_tiles() * shape.row_steps() * 32;

@@ -3,7 +3,6 @@
 //
 //   q = sum of partials, in order    r = (s/K + eps)^(-1/2)    input_c = sum_i pre_i x_ic
 #include "cuda/collapse.h"
-#include "cuda/sinkhorn_threads.h"
 
 namespace birkhoff::cuda {
 namespace {
@@ -46,7 +45,7 @@ __device__ __forceinline__ void mix_streams(const CollapseArgs& a, int64_t first
 }
 
 // One kernel for all streams: most of its code is Sinkhorn, which does not depend on them.
-template <int n, bool Head, bool Long>
+template <int n, bool Head>
 __global__ void __launch_bounds__(kCollapseThreads, kBlocks<n>)
     collapse_kernel(const CollapseArgs a, bool bfloat, bool vector) {
   using Coefs = Coefficients<n, Head, float>;
@@ -74,8 +73,11 @@ __global__ void __launch_bounds__(kCollapseThreads, kBlocks<n>)
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < live) {
     const int64_t token = first + threadIdx.x;
+    float own[N];
+#pragma unroll
+    for (int k = 0; k < N; ++k) own[k] = m[threadIdx.x][k];
     Coefs coefficients;
-    coefficients.template compute<Long>(m[threadIdx.x], a.alpha, a.bias, a.options, NoSums{});
+    coefficients.compute(own, a.alpha, a.bias, a.options, NoSums{});
 #pragma unroll
     for (int i = 0; i < n; ++i) {
       const float value = coefficients.pre[i] + pre_shift(a.options);
@@ -113,10 +115,7 @@ void collapse(const CollapseArgs& args, int64_t n, DType dtype, bool head) {
   const bool vector = args.channels % 8 == 0 && aligned16(args.x) && aligned16(args.input);
   with_streams(n, [&](auto streams) {
     with_bool(head, [&](auto is_head) {
-      with_long<streams()>(is_head() ? 1 : args.options.iters, [&](auto is_long) {
-        launch(collapse_kernel < streams(), is_head(), is_long() && !is_head() >, grid, kCollapseThreads, 0, args,
-               dtype == DType::kBFloat16, vector);
-      });
+      launch(collapse_kernel<streams(), is_head()>, grid, kCollapseThreads, 0, args, dtype == DType::kBFloat16, vector);
     });
   });
 }

@@ -26,9 +26,6 @@ MHC_HD float vmin(float a, float b) {
 MHC_HD float vselect(bool mask, float a, float b) {
   return mask ? a : b;
 }
-MHC_HD bool vany(bool mask) {
-  return mask;
-}
 MHC_HD float vsqrt(float v) {
   return sqrtf(v);
 }
@@ -41,10 +38,6 @@ MHC_HD float vreciprocal(float v) {
 #else
   return 1.0f / v;
 #endif
-}
-
-MHC_HD float vlog(float x) {
-  return logf(x);
 }
 
 // exp within 1.5 ulp (Cody-Waite reduction, degree 6): the CPU's, with the CPU's bits.

@@ -36,7 +36,7 @@ __device__ __forceinline__ void store_matrix(float* target, const float (&m)[Siz
   for (int k = 0; k < Size; ++k) target[k] = m[k];
 }
 
-template <int n, bool Long>
+template <int n>
 __global__ void __launch_bounds__(kSinkhornThreads)
     sinkhorn_forward_kernel(const float* logits, float* res, int64_t tokens, int iters, float eps,
                             Convention convention, bool vector) {
@@ -44,12 +44,11 @@ __global__ void __launch_bounds__(kSinkhornThreads)
   if (t >= tokens) return;
   float m[n * n];
   load_matrix(logits + t * n * n, m, vector);
-  const auto again = [=](int k) { return logits[t * n * n + k]; };
-  sinkhorn_forward<n, Long>(m, again, iters, eps, convention, NoSums{});
+  sinkhorn_forward<n>(m, iters, eps, convention, NoSums{});
   store_matrix(res + t * n * n, m, vector);
 }
 
-template <int n, bool Long>
+template <int n>
 __global__ void __launch_bounds__(kSinkhornThreads)
     sinkhorn_backward_kernel(const float* logits, const float* grad_res, float* grad_logits, int64_t tokens, int iters,
                              float eps, Convention convention, bool vector) {
@@ -59,10 +58,9 @@ __global__ void __launch_bounds__(kSinkhornThreads)
   const Sums<float> sums{divisors + threadIdx.x, static_cast<int>(blockDim.x)};
   float m[n * n], g[n * n];
   load_matrix(logits + t * n * n, m, vector);
-  const auto again = [=](int k) { return logits[t * n * n + k]; };
-  sinkhorn_forward<n, Long>(m, again, iters, eps, convention, sums);
+  sinkhorn_forward<n>(m, iters, eps, convention, sums);
   load_matrix(grad_res + t * n * n, g, vector);
-  sinkhorn_backward<n, Long>(m, g, again, iters, eps, convention, sums);
+  sinkhorn_backward<n>(m, g, iters, eps, convention, sums);
   store_matrix(grad_logits + t * n * n, g, vector);
 }
 
@@ -71,11 +69,9 @@ __global__ void __launch_bounds__(kSinkhornThreads)
 void sinkhorn_forward(const SinkhornForwardArgs& args) {
   if (args.tokens == 0) return;
   with_streams(args.n, [&](auto n) {
-    with_long<n()>(args.iters, [&](auto is_long) {
-      launch(sinkhorn_forward_kernel<n(), is_long()>, static_cast<unsigned>(ceil_div(args.tokens, kSinkhornThreads)),
-             kSinkhornThreads, 0, args.logits.f32(), args.res.f32(), args.tokens, static_cast<int>(args.iters),
-             static_cast<float>(args.eps), static_cast<Convention>(args.convention), aligned16(args.logits, args.res));
-    });
+    launch(sinkhorn_forward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, kSinkhornThreads)),
+           kSinkhornThreads, 0, args.logits.f32(), args.res.f32(), args.tokens, static_cast<int>(args.iters),
+           static_cast<float>(args.eps), static_cast<Convention>(args.convention), aligned16(args.logits, args.res));
   });
 }
 
@@ -83,12 +79,10 @@ void sinkhorn_backward(const SinkhornBackwardArgs& args) {
   if (args.tokens == 0) return;
   const SinkhornThreads threads = sinkhorn_threads(args.n, args.iters, kSinkhornThreads);
   with_streams(args.n, [&](auto n) {
-    with_long<n()>(args.iters, [&](auto is_long) {
-      launch(sinkhorn_backward_kernel<n(), is_long()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)),
-             threads.count, threads.shared_bytes, args.logits.f32(), args.grad_res.f32(), args.grad_logits.f32(),
-             args.tokens, static_cast<int>(args.iters), static_cast<float>(args.eps),
-             static_cast<Convention>(args.convention), aligned16(args.logits, args.grad_res, args.grad_logits));
-    });
+    launch(sinkhorn_backward_kernel<n()>, static_cast<unsigned>(ceil_div(args.tokens, threads.count)), threads.count,
+           threads.shared_bytes, args.logits.f32(), args.grad_res.f32(), args.grad_logits.f32(), args.tokens,
+           static_cast<int>(args.iters), static_cast<float>(args.eps), static_cast<Convention>(args.convention),
+           aligned16(args.logits, args.grad_res, args.grad_logits));
   });
 }
 

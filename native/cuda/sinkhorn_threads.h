@@ -1,10 +1,6 @@
-// How Sinkhorn is launched: how many threads of a block find room for their divisors in shared memory, and whether the
-// run is a long one, for which kernels of their own spend more registers.
+// How many threads of a block find room for their Sinkhorn divisors in shared memory.
 #pragma once
-#include <type_traits>
-
 #include "cuda/launch.h"
-#include "ops/sinkhorn.h"
 
 namespace birkhoff::cuda {
 
@@ -20,13 +16,6 @@ inline SinkhornThreads sinkhorn_threads(int64_t n, int64_t iters, unsigned most)
   unsigned count = most;
   while (count * each > room) count /= 2;
   return {count, count * each};
-}
-
-template <int n, class Body>
-void with_long(int64_t iters, const Body& body) {
-  if constexpr (kPlain<n> < kMaxSinkhornIters)
-    if (iters > kPlain<n>) return body(std::true_type{});
-  body(std::false_type{});
 }
 
 }  // namespace birkhoff::cuda

@@ -27,9 +27,9 @@ function verify(args: readonly string[], env: Record<string, string> = {}) {
 const addon = process.env.BIRKHOFF_ADDON ?? join(root, "build/Release/birkhoff.node");
 
 /** A program in place of compute-sanitizer: runs its program, or at once says what the tool would of one with errors. */
-function stub(name: string, summary: string, errors = false): string {
+function stub(name: string, summary: string, { errors = false, seconds = 0 } = {}): string {
   const file = join(folder, name);
-  const run = 'while [ "$1" != "--error-exitcode" ]; do shift; done; shift 2\n"$@" || exit 99';
+  const run = `while [ "$1" != "--error-exitcode" ]; do shift; done; shift 2\nsleep ${seconds}\n"$@" || exit 99`;
   writeFileSync(file, `#!/bin/sh\n${errors ? "" : run}\necho "========= ${summary}"\nexit ${errors ? 99 : 0}\n`);
   chmodSync(file, 0o755);
   return file;
@@ -112,7 +112,7 @@ describe.runIf(native.emulator)("a verification", () => {
       ...common,
       ...["--results", results, "--only", "tests,memcheck,train float32"],
       ...["--tests", "test/nowhere.test.ts"],
-      ...["--sanitizer", stub("bad", "ERROR SUMMARY: 3 errors", true)],
+      ...["--sanitizer", stub("bad", "ERROR SUMMARY: 3 errors", { errors: true })],
     ]);
     expect(status).toBe(1);
     const { json, md } = reportIn(results);
@@ -166,7 +166,7 @@ test("has no end", () => new Promise(() => {}));
     const { status } = verify([
       ...common,
       ...["--results", results, "--only", "memcheck,racecheck", "--budget", "4"],
-      ...["--sanitizer", stub("slow", "ERROR SUMMARY: 0 errors")],
+      ...["--sanitizer", stub("slow", "ERROR SUMMARY: 0 errors", { seconds: 30 })],
     ]);
     expect(status).toBe(1);
     const { json } = reportIn(results);
