@@ -23,12 +23,13 @@ describe("the tarball", () => {
   it("holds these kinds of files and no others: no tests, runs or logs", () => {
     const kinds = [
       /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_NOTICES\.md|CMakeLists\.txt)$/,
-      /^dist\/[\w/]+\.(js|d\.ts|js\.map|d\.ts\.map)$/,
+      /^dist\/[\w/]+(\.bench)?\.(js|d\.ts|js\.map|d\.ts\.map)$/,
       /^dist\/include\/[\w.-]+\.h$/,
-      /^lib\/[\w/]+\.ts$/,
+      /^lib\/[\w/]+(\.bench)?\.ts$/,
+      /^lib\/bench\/peers\/\w+\.(mjs|py)$/,
       /^lib\/data\/sample\.txt$/,
       /^native\/[\w/-]+\.(h|cpp|cu|md)$/,
-      /^cmake\/\w+\.(cmake|sh)$/,
+      /^cmake\/\w+\.(cmake|sh|ld)$/,
       /^prebuilds\/linux-(x64|arm64)\/[\w.]+\.node$/,
     ];
     expect([...paths].filter((path) => !kinds.some((kind) => kind.test(path)))).toEqual([]);
