@@ -93,11 +93,15 @@ export function complaints(usages: readonly KernelUsage[], architectures: readon
       if (have !== instances)
         found.push(`${what} (${file}): ${have} kernels for ${architecture} match ${pattern.source}, want ${instances}`);
     }
-    for (const { file, kernel, stack, spillStores, spillLoads } of compiled.filter(isHot))
-      if (stack || spillStores || spillLoads)
+    for (const { file, kernel, stack, spillStores, spillLoads } of compiled.filter(isHot)) {
+      // What native/ops/sinkhorn_lost.h works on is in a frame; around its call, which is rare, registers are kept there.
+      const rare = /^(sinkhorn_(for|back)ward_kernel<\d>|(collapse|coefficient)_kernel<\d, false>)$/.test(kernel);
+      const [frame, spills] = rare ? [1500, 48] : [0, 0];
+      if (stack > frame || spillStores > spills || spillLoads > 2 * spills)
         found.push(
           `${file} ${kernel} on ${architecture}: ${stack} bytes of stack, spills ${spillStores} stored, ${spillLoads} loaded`,
         );
+    }
   }
   return found;
 }

@@ -202,6 +202,11 @@ struct Gates {
   using Coefs = Coefficients<n, Head, vf>;
   static constexpr int N = Coefs::kCount;
   float m[N][kTile];
+  struct Projected {  // of one vector of tokens
+    const float (*m)[kTile];
+    int token;
+    MHC_HD vf operator[](int k) const { return load(&m[k][token]); }
+  };
   Coefs coefficients[kTile / W];
   vf divisors[kTile / W][Head ? 1 : 2 * kMaxSinkhornIters * n];
 
@@ -232,7 +237,8 @@ struct Gates {
     for (int v = 0; v * W < count; ++v) {
       vf dpre[n], dpost[n], dres[n * n], dlogits[N];
       load_vectors(grad_pre, v * W, dpre), load_vectors(grad_post, v * W, dpost), load_vectors(grad_res, v * W, dres);
-      coefficients[v].backward(dpre, dpost, dres, args.options, Sums<vf>{divisors[v]}, dlogits);
+      coefficients[v].backward(Projected{m, v * W}, args.alpha.f32(), args.bias.f32(), dpre, dpost, dres, args.options,
+                               Sums<vf>{divisors[v]}, dlogits);
       store_vectors(dz, v * W, dlogits);
     }
   }

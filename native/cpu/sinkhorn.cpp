@@ -32,12 +32,18 @@ BIRKHOFF_INLINE void for_token_vectors(int64_t tokens, const Body& body) {
   });
 }
 
+struct Logits {
+  const vf* values;
+  MHC_HD vf operator()(int k) const { return values[k]; }
+};
+
 template <int N>
 void forward(const SinkhornForwardArgs& args) {
   for_token_vectors<N>(args.tokens, [&](int64_t offset, int64_t count) {
-    vf m[N * N];
-    load_matrices<N>(args.logits.f32() + offset, count, m);
-    sinkhorn_forward<N>(m, static_cast<int>(args.iters), broadcast(static_cast<float>(args.eps)),
+    vf m[N * N], logits[N * N];
+    load_matrices<N>(args.logits.f32() + offset, count, logits);
+    memcpy(m, logits, sizeof m);
+    sinkhorn_forward<N>(m, Logits{logits}, static_cast<int>(args.iters), broadcast(static_cast<float>(args.eps)),
                         static_cast<Convention>(args.convention), NoSums{});
     store_matrices<N>(args.res.f32() + offset, count, m);
   });
@@ -46,13 +52,14 @@ void forward(const SinkhornForwardArgs& args) {
 template <int N>
 void backward(const SinkhornBackwardArgs& args) {
   for_token_vectors<N>(args.tokens, [&](int64_t offset, int64_t count) {
-    vf m[N * N], g[N * N], sums[2 * kMaxSinkhornIters * N];
+    vf m[N * N], logits[N * N], g[N * N], sums[2 * kMaxSinkhornIters * N];
     const vf eps = broadcast(static_cast<float>(args.eps));
     const auto convention = static_cast<Convention>(args.convention);
-    load_matrices<N>(args.logits.f32() + offset, count, m);
+    load_matrices<N>(args.logits.f32() + offset, count, logits);
+    memcpy(m, logits, sizeof m);
     load_matrices<N>(args.grad_res.f32() + offset, count, g);
-    sinkhorn_forward<N>(m, static_cast<int>(args.iters), eps, convention, Sums<vf>{sums});
-    sinkhorn_backward<N>(m, g, static_cast<int>(args.iters), eps, convention, Sums<vf>{sums});
+    sinkhorn_forward<N>(m, Logits{logits}, static_cast<int>(args.iters), eps, convention, Sums<vf>{sums});
+    sinkhorn_backward<N>(m, g, Logits{logits}, static_cast<int>(args.iters), eps, convention, Sums<vf>{sums});
     store_matrices<N>(args.grad_logits.f32() + offset, count, g);
   });
 }

@@ -44,6 +44,13 @@ struct CoefficientArgs {
   CoefficientOptions options;
 };
 
+// r q of a token, from memory each time it is asked for: registers would hold it through all of Sinkhorn.
+struct Projected {
+  const float* q;
+  float r;
+  __device__ __forceinline__ float operator[](int k) const { return r * q[k]; }
+};
+
 // Two blocks an SM: shared memory has no room for more divisors, so registers need not be saved.
 template <int n, bool Head>
 __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_kernel(const CoefficientArgs a) {
@@ -57,13 +64,9 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
   if (live) {
     const Sums<float> sums{divisors + threadIdx.x, a.tokens_per_block};
     const float r = a.r[t];
+    const Projected projected{a.q + t * N, r};
     Coefs coefficients;
-    {
-      float m[N];
-#pragma unroll
-      for (int k = 0; k < N; ++k) m[k] = r * a.q[t * N + k];
-      coefficients.compute(m, a.alpha, a.bias, a.options, sums);
-    }
+    coefficients.compute(projected, a.alpha, a.bias, a.options, sums);
     float weights[n][kFinishWeights<n>] = {};
 #pragma unroll
     for (int j = 0; j < n; ++j) {
@@ -72,6 +75,16 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
         for (int i = 0; i < n; ++i) weights[j][i] = coefficients.res[i * n + j];
       weights[j][n] = coefficients.pre[j] + pre_shift(a.options);
     }
+    const auto store_weights = [&](int j, int from, int to) {
+      float* const target = a.scratch.weights + (t * n + j) * kFinishWeights<n>;
+#pragma unroll
+      for (int k = from; k < to; k += 4)
+        store4(target + k, weights[j][k], weights[j][k + 1], weights[j][k + 2], weights[j][k + 3]);
+    };
+    // What is known already leaves before backward needs the registers.
+    constexpr int kEarly = n / 4 * 4;
+#pragma unroll
+    for (int j = 0; j < n; ++j) store_weights(j, 0, kEarly);
 
     float dpre[n], dpost[n], dres[n * n], gradient[N];
 #pragma unroll
@@ -81,13 +94,13 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
     }
 #pragma unroll
     for (int k = 0; k < n * n; ++k) dres[k] = a.grad_res ? a.grad_res[t * n * n + k] : 0.0f;
-    coefficients.backward(dpre, dpost, dres, a.options, sums, gradient);
+    coefficients.backward(projected, a.alpha, a.bias, dpre, dpost, dres, a.options, sums, gradient);
 
     float dot = 0.0f;
 #pragma unroll
     for (int k = 0; k < N; ++k) {
       const int group = coefficient_group<n>(k);
-      const float m = r * a.q[t * N + k], dm = a.alpha[group] * gradient[k];
+      const float m = projected[k], dm = a.alpha[group] * gradient[k];
       dz[k] = gradient[k];
       dz[N + group] = vfma(gradient[k], m, dz[N + group]);
       dot = vfma(dm, m, dot);
@@ -99,10 +112,7 @@ __global__ void __launch_bounds__(kCoefficientBackwardThreads, 2) coefficient_ke
 #pragma unroll
     for (int j = 0; j < n; ++j) {
       weights[j][n + 1] = norm_term;
-      float* const target = a.scratch.weights + (t * n + j) * kFinishWeights<n>;
-#pragma unroll
-      for (int k = 0; k < kFinishWeights<n>; k += 4)
-        store4(target + k, weights[j][k], weights[j][k + 1], weights[j][k + 2], weights[j][k + 3]);
+      store_weights(j, kEarly, kFinishWeights<n>);
     }
   }
 

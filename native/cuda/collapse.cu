@@ -3,7 +3,6 @@
 //
 //   q = sum of partials, in order    r = (s/K + eps)^(-1/2)    input_c = sum_i pre_i x_ic
 #include "cuda/collapse.h"
-
 namespace birkhoff::cuda {
 namespace {
 
@@ -73,11 +72,8 @@ __global__ void __launch_bounds__(kCollapseThreads, kBlocks<n>)
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < live) {
     const int64_t token = first + threadIdx.x;
-    float own[N];
-#pragma unroll
-    for (int k = 0; k < N; ++k) own[k] = m[threadIdx.x][k];
     Coefs coefficients;
-    coefficients.compute(own, a.alpha, a.bias, a.options, NoSums{});
+    coefficients.compute(m[threadIdx.x], a.alpha, a.bias, a.options, NoSums{});
 #pragma unroll
     for (int i = 0; i < n; ++i) {
       const float value = coefficients.pre[i] + pre_shift(a.options);

@@ -26,6 +26,9 @@ MHC_HD float vmin(float a, float b) {
 MHC_HD float vselect(bool mask, float a, float b) {
   return mask ? a : b;
 }
+MHC_HD bool vany(bool mask) {
+  return mask;
+}
 MHC_HD float vsqrt(float v) {
   return sqrtf(v);
 }
@@ -38,6 +41,10 @@ MHC_HD float vreciprocal(float v) {
 #else
   return 1.0f / v;
 #endif
+}
+
+MHC_HD float vlog(float x) {
+  return logf(x);
 }
 
 // exp within 1.5 ulp (Cody-Waite reduction, degree 6): the CPU's, with the CPU's bits.
@@ -65,6 +72,29 @@ MHC_HD float vexp(float x) {
   p = p * a * b;
   p = x < -87.336544f ? 0.0f : p;
   p = x > 88.722839f ? __builtin_huge_valf() : p;
+  return x != x ? x : p;
+}
+// exp(x + rest) for x <= 0 and |rest| below 1e-3, in fewer steps: one factor 2^n is enough. 0 below -87.3.
+MHC_HD float vexp_negative(float x, float rest) {
+  const float clamped = vmax(x, -87.336544f);
+  const float magic = 12582912.0f;
+  const float shifted = vfma(clamped, 1.44269504f, magic);
+  const float n = shifted - magic;
+  float r = vfma(n, -0.693359375f, clamped);
+  r = vfma(n, 2.12194440e-4f, r);
+  float p = 1.9875691500e-4f;
+  p = vfma(p, r, 1.3981999507e-3f);
+  p = vfma(p, r, 8.3334519073e-3f);
+  p = vfma(p, r, 4.1665795894e-2f);
+  p = vfma(p, r, 1.6666665459e-1f);
+  p = vfma(p, r, 5.0000001201e-1f);
+  p = vfma(p, r * r, r) + 1.0f;
+  uint32_t scale, bits;
+  memcpy(&scale, &shifted, 4), memcpy(&bits, &p, 4);
+  bits += scale << 23;
+  memcpy(&p, &bits, 4);
+  p = vfma(p, rest, p);
+  p = x < -87.336544f ? 0.0f : p;
   return x != x ? x : p;
 }
 MHC_HD float vsigmoid(float x) {

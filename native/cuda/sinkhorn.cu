@@ -44,7 +44,8 @@ __global__ void __launch_bounds__(kSinkhornThreads)
   if (t >= tokens) return;
   float m[n * n];
   load_matrix(logits + t * n * n, m, vector);
-  sinkhorn_forward<n>(m, iters, eps, convention, NoSums{});
+  const auto again = [=](int k) { return logits[t * n * n + k]; };
+  sinkhorn_forward<n>(m, again, iters, eps, convention, NoSums{});
   store_matrix(res + t * n * n, m, vector);
 }
 
@@ -58,9 +59,10 @@ __global__ void __launch_bounds__(kSinkhornThreads)
   const Sums<float> sums{divisors + threadIdx.x, static_cast<int>(blockDim.x)};
   float m[n * n], g[n * n];
   load_matrix(logits + t * n * n, m, vector);
-  sinkhorn_forward<n>(m, iters, eps, convention, sums);
+  const auto again = [=](int k) { return logits[t * n * n + k]; };
+  sinkhorn_forward<n>(m, again, iters, eps, convention, sums);
   load_matrix(grad_res + t * n * n, g, vector);
-  sinkhorn_backward<n>(m, g, iters, eps, convention, sums);
+  sinkhorn_backward<n>(m, g, again, iters, eps, convention, sums);
   store_matrix(grad_logits + t * n * n, g, vector);
 }
 

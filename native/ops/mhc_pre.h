@@ -206,8 +206,8 @@ MHC_HD float pre_shift(const CoefficientOptions& options) {
   return static_cast<Convention>(options.convention) == Convention::kDeepSeekV4 ? 1e-6f : 0.0f;
 }
 
-// Coefficients of one token per lane. m: r q in; z never leaves registers. Res is left alone for the head.
-// sums: NoSums, or Sums for the backward.
+// Coefficients of one token per lane. m[k]: r q of phi's row k; z never leaves registers. Res is left alone for the
+// head. sums: NoSums, or Sums for the backward.
 template <int n, bool Head, class V>
 struct Coefficients {
   static constexpr int kCount = Head ? n : n * n + 2 * n;
@@ -215,32 +215,45 @@ struct Coefficients {
   V post[n];
   V res[n * n];
 
-  template <class Kept>
-  MHC_HD void compute(const V (&m)[kCount], const float* alpha, const float* bias, const CoefficientOptions& options,
-                      Kept sums) {
+  // Of res, from m.
+  template <class M>
+  struct Logits {
+    const M& m;
+    const float* alpha;
+    const float* bias;
+    MHC_HD V operator()(int k) const {
+      return vfma(vbroadcast<V>(alpha[2]), m[2 * n + k], vbroadcast<V>(bias[2 * n + k]));
+    }
+  };
+
+  template <class M, class Kept>
+  MHC_HD void compute(const M& m, const float* alpha, const float* bias, const CoefficientOptions& options, Kept sums) {
     MHC_UNROLL(4)
     for (int i = 0; i < n; ++i) pre[i] = vsigmoid(vfma(vbroadcast<V>(alpha[0]), m[i], vbroadcast<V>(bias[i])));
     if constexpr (!Head) {
       MHC_UNROLL(4)
       for (int i = 0; i < n; ++i)
         post[i] = 2.0f * vsigmoid(vfma(vbroadcast<V>(alpha[1]), m[n + i], vbroadcast<V>(bias[n + i])));
+      const Logits<M> logits{m, alpha, bias};
       MHC_UNROLL(16)
-      for (int k = 0; k < n * n; ++k)
-        res[k] = vfma(vbroadcast<V>(alpha[2]), m[2 * n + k], vbroadcast<V>(bias[2 * n + k]));
-      sinkhorn_forward<n>(res, static_cast<int>(options.iters), vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
+      for (int k = 0; k < n * n; ++k) res[k] = logits(k);
+      sinkhorn_forward<n>(res, logits, static_cast<int>(options.iters),
+                          vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                           static_cast<Convention>(options.convention), sums);
     }
   }
 
-  // Gradients of pre, post, res in; of z out, in the order of phi's rows. Consumes res.
-  MHC_HD void backward(const V (&grad_pre)[n], const V (&grad_post)[n], V (&grad_res)[n * n],
-                       const CoefficientOptions& options, Sums<V> sums, V (&dz)[kCount]) {
+  // Gradients of pre, post, res in; of z out, in the order of phi's rows. Consumes res. m, alpha, bias: as in compute.
+  template <class M>
+  MHC_HD void backward(const M& m, const float* alpha, const float* bias, const V (&grad_pre)[n],
+                       const V (&grad_post)[n], V (&grad_res)[n * n], const CoefficientOptions& options, Sums<V> sums,
+                       V (&dz)[kCount]) {
     MHC_UNROLL(4)
     for (int i = 0; i < n; ++i) dz[i] = grad_pre[i] * pre[i] * (1.0f - pre[i]);
     if constexpr (!Head) {
       MHC_UNROLL(4)
       for (int i = 0; i < n; ++i) dz[n + i] = grad_post[i] * post[i] * (1.0f - 0.5f * post[i]);
-      sinkhorn_backward<n>(res, grad_res, static_cast<int>(options.iters),
+      sinkhorn_backward<n>(res, grad_res, Logits<M>{m, alpha, bias}, static_cast<int>(options.iters),
                            vbroadcast<V>(static_cast<float>(options.sinkhorn_eps)),
                            static_cast<Convention>(options.convention), sums);
       MHC_UNROLL(16)

@@ -1,12 +1,18 @@
 // Sinkhorn projection of one n x n matrix of logits per token (mHC eq. 9), and its exact gradient.
 //
 //   logits, res [tokens, n, n]; row = destination stream, column = source stream
-//   paper:        M = exp(L - max L);  iters times: columns, then rows
+//   paper:        M_ij = exp(L_ij - max_i L_ij);  iters times: columns, then rows, each by its sum + eps
 //   deepseek-v4:  M = softmax over rows of L, + eps; columns; then iters - 1 times: rows, columns; res = M transposed
 //
-// Backward rewinds each normalisation by multiplication, so only its sums are kept: 2 * iters * n floats per token.
-// A sum below kSmallestSum (2^-126: every entry of the line underflowed) is replaced by it: the line stays near zero,
-// finite.
+// The second is the first on the transposed logits, with eps put into another place of its start. Where the logits of a
+// token span more than float32's exponents hold, ops/sinkhorn_lost.h takes over.
+//
+// Backward rewinds each normalisation by multiplication, so only its divisors are kept, 2 * iters * n floats per token.
+// It carries h = (gradient of an entry) * entry, the gradient of the entry's logarithm, which stays in range where the
+// gradient of a vanishing entry would not: of Y = X / sum(X), h_X = h_Y - Y sum(h_Y).
+//
+// A logit of -infinity is an entry of exactly 0, without gradient. From NaN, +infinity or a line of nothing but
+// -infinity the token's whole result is NaN (with iters = 1, at least that line).
 #pragma once
 #include "core/checks.h"
 #include "core/host_device.h"
@@ -16,10 +22,10 @@ namespace birkhoff {
 enum class Convention : int32_t { kPaper = 0, kDeepSeekV4 = 1 };
 
 inline constexpr int kMaxSinkhornIters = 64;
-inline constexpr float kSmallestSum = 1.17549435e-38f;
-// Where an entry underflowed to 0 its gradient is 0, but on the way there it is divided by one tiny sum after the
-// other. Held below 2^123 it stays finite (eight of them can be added), and infinity times the entry never becomes NaN.
-inline constexpr float kLargestGradient = 1.0633824e37f;
+inline constexpr float kSmallestNormal = 1.17549435e-38f;
+// Tokens with a logit this far below its column's largest, or an entry this small in the end, are
+// ops/sinkhorn_lost.h's.
+inline constexpr float kSuspectLog = -69.0f, kSuspect = 1e-30f;
 
 struct SinkhornForwardArgs {
   static constexpr const char* kName = "sinkhorn";
@@ -65,8 +71,7 @@ struct SinkhornBackwardArgs {
 
 }  // namespace birkhoff
 
-// vreciprocal takes divisors in [2^-126, 2^126), or NaN: sums of at most eight entries up to 1 + eps, and eps at most
-// 1, held at kSmallestSum or above; the sums of the softmax start are at least 1.
+// vreciprocal takes divisors in [2^-126, 2^126), or NaN; what it makes of others is a suspect token's, and put right.
 //
 // Per-token maths, in the namespace of the backend that includes it (which brings vbroadcast, vmax, vexp, vfma,
 // vselect, vreciprocal). V is float, or a vector with one token per lane. Matrices are row-major in registers.
@@ -78,6 +83,8 @@ struct NoSums {
   MHC_HD NoSums operator+(int) const { return {}; }
   template <class V>
   MHC_HD void keep(int, V) const {}
+  template <class Mask, class V>
+  MHC_HD void replace(int, Mask, V) const {}
 };
 
 // 2 * iters * N divisors, `stride` values apart (threads of a block interleave theirs).
@@ -87,8 +94,25 @@ struct Sums {
   int stride = 1;
   MHC_HD Sums operator+(int count) const { return {data + count * stride, stride}; }
   MHC_HD void keep(int index, V value) const { data[index * stride] = value; }
+  template <class Mask>
+  MHC_HD void replace(int index, Mask where, V value) const {
+    keep(index, vselect(where, value, (*this)[index]));
+  }
   MHC_HD V operator[](int index) const { return data[index * stride]; }
 };
+
+// a - b rounded, and what rounding took: together exact. (Infinite a: NaN.)
+template <class V>
+MHC_HD V difference(V a, V b, V& rest) {
+  const V d = a - b;
+  const V back = d - a;
+  rest = (a - (d - back)) - (b + back);
+  return d;
+}
+
+}  // namespace BIRKHOFF_MATH
+#include "ops/sinkhorn_lost.h"
+namespace BIRKHOFF_MATH {
 
 // One normalisation: every line (row or column) divided by its sum, which is kept.
 template <int N, bool Rows, class V, class Kept>
@@ -100,7 +124,7 @@ MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, Kept divisors) {
     V sum = m[start];
     MHC_UNROLL(4)
     for (int k = 1; k < N; ++k) sum = sum + m[start + k * stride];
-    const V divisor = vmax(sum + eps, vbroadcast<V>(kSmallestSum));
+    const V divisor = sum + eps;
     divisors.keep(line, divisor);
     const V inverse = vreciprocal(divisor);
     MHC_UNROLL(4)
@@ -108,60 +132,81 @@ MHC_HD void sinkhorn_normalise(V (&m)[N * N], V eps, Kept divisors) {
   }
 }
 
-// Undoes one normalisation: m becomes what it was, g the gradient with respect to that.
-// Y = X/(c+eps): dX = (dY - sum(dY*Y))/(c+eps), X = Y(c+eps).
+// Undoes one normalisation: m becomes what it was, h the gradient with respect to the logarithm of that.
 template <int N, bool Rows, class V>
-MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&g)[N * N], Sums<V> divisors) {
+MHC_HD void sinkhorn_rewind(V (&m)[N * N], V (&h)[N * N], Sums<V> divisors) {
   MHC_UNROLL(4)
   for (int line = 0; line < N; ++line) {
     constexpr int stride = Rows ? 1 : N;
     const int start = Rows ? line * N : line;
-    V dot = g[start] * m[start];
+    V sum = h[start];
     MHC_UNROLL(4)
-    for (int k = 1; k < N; ++k) dot = vfma(g[start + k * stride], m[start + k * stride], dot);
+    for (int k = 1; k < N; ++k) sum = sum + h[start + k * stride];
     const V divisor = divisors[line];
-    // A replaced sum is a constant: no gradient flows through it.
-    dot = vselect(divisor > kSmallestSum, dot, V{});
-    const V inverse = vreciprocal(divisor);
     MHC_UNROLL(4)
     for (int k = 0; k < N; ++k) {
-      // The limits come first: then NaN passes through.
-      const V next = (g[start + k * stride] - dot) * inverse;
-      g[start + k * stride] = vmin(V{} + kLargestGradient, vmax(V{} - kLargestGradient, next));
-      m[start + k * stride] = m[start + k * stride] * divisor;
+      const int at = start + k * stride;
+      h[at] = vfma(V{} - m[at], sum, h[at]);
+      m[at] = m[at] * divisor;
     }
   }
 }
 
-// m: logits in, start matrix out. The paper's start is exp(L - max) over the whole matrix; a row maximum would change
-// the result, since columns come first. One exp for both starts: it is most of the code.
-template <int N, class V>
-MHC_HD void sinkhorn_start(V (&m)[N * N], bool softmax_start, V eps) {
-  V top[N];
+// m: logits in, after the first columns out; softmax_start (deepseek-v4): with eps_start on top, and no eps in the
+// sums. Returns how far a logit lies below its column's largest, at most.
+template <int N, class V, class Kept>
+MHC_HD V sinkhorn_start(V (&m)[N * N], V eps, V eps_start, bool softmax_start, Kept divisors) {
+  V least = V{};
   MHC_UNROLL(4)
-  for (int i = 0; i < N; ++i) {
-    top[i] = m[i * N];
+  for (int j = 0; j < N; ++j) {
+    V top = m[j];
     MHC_UNROLL(4)
-    for (int j = 1; j < N; ++j) top[i] = vmax(top[i], m[i * N + j]);
-  }
-  if (!softmax_start) {
-    MHC_UNROLL(4)
-    for (int i = 1; i < N; ++i) top[0] = vmax(top[0], top[i]);
-    MHC_UNROLL(4)
-    for (int i = 1; i < N; ++i) top[i] = top[0];
-  }
-  MHC_UNROLL(16)
-  for (int k = 0; k < N * N; ++k) m[k] = vexp(m[k] - top[k / N]);
-  if (!softmax_start) return;
-  MHC_UNROLL(4)
-  for (int i = 0; i < N; ++i) {
+    for (int i = 1; i < N; ++i) top = vmax(top, m[i * N + j]);
     V sum = V{};
     MHC_UNROLL(4)
-    for (int j = 0; j < N; ++j) sum = sum + m[i * N + j];
-    const V inverse = vreciprocal(sum);
+    for (int i = 0; i < N; ++i) {
+      V rest;
+      const V d = difference(m[i * N + j], top, rest);
+      least = vmin(least, d);
+      m[i * N + j] = vexp_negative(d, rest);
+      sum = sum + m[i * N + j];
+    }
+    const V divisor = softmax_start ? sum : sum + eps;
+    divisors.keep(j, divisor);
+    const V inverse = vreciprocal(divisor);
     MHC_UNROLL(4)
-    for (int j = 0; j < N; ++j) m[i * N + j] = m[i * N + j] * inverse + eps;
+    for (int i = 0; i < N; ++i) m[i * N + j] = vfma(m[i * N + j], inverse, eps_start);
   }
+  return least;
+}
+
+// Undoes that: m after the first columns, h the gradient of its logarithm in, of the logits out.
+template <int N, class V>
+MHC_HD void sinkhorn_rewind_start(V (&m)[N * N], V (&h)[N * N], V eps_start, bool softmax_start) {
+  if (softmax_start) {
+    // m is the softmax plus eps: what is left of it without.
+    MHC_UNROLL(16)
+    for (int k = 0; k < N * N; ++k) {
+      h[k] = h[k] * (1.0f - eps_start * vreciprocal(vmax(m[k], vbroadcast<V>(kSmallestNormal))));
+      m[k] = m[k] - eps_start;
+    }
+  }
+  MHC_UNROLL(4)
+  for (int j = 0; j < N; ++j) {
+    V sum = h[j];
+    MHC_UNROLL(4)
+    for (int i = 1; i < N; ++i) sum = sum + h[i * N + j];
+    MHC_UNROLL(4)
+    for (int i = 0; i < N; ++i) h[i * N + j] = vfma(V{} - m[i * N + j], sum, h[i * N + j]);
+  }
+}
+
+template <int N, class V>
+MHC_HD V smallest(const V (&m)[N * N]) {
+  V least = m[0];
+  MHC_UNROLL(16)
+  for (int k = 1; k < N * N; ++k) least = vmin(least, m[k]);
+  return least;
 }
 
 template <int N, class V>
@@ -177,46 +222,62 @@ MHC_HD void transpose_square(V (&m)[N * N]) {
   }
 }
 
-// Logits to res, in place. sums: NoSums, or Sums for sinkhorn_backward.
-template <int N, class V, class Kept>
-MHC_HD void sinkhorn_forward(V (&m)[N * N], int iters, V eps, Convention convention, Kept sums) {
+// Logits to res, in place. logits(k): the same again, for suspect tokens alone. sums: NoSums, or Sums for
+// sinkhorn_backward. deepseek-v4's res is its matrix transposed, so that of the transposed logits as it is.
+template <int N, class V, class Kept, class Logits>
+MHC_HD void sinkhorn_forward(V (&m)[N * N], const Logits& logits, int iters, V eps, Convention convention, Kept sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
-  const int rows = v4 ? iters - 1 : iters;  // deepseek-v4 ends with columns
-  sinkhorn_start<N>(m, v4, eps);
-  for (int it = 0; it < iters; ++it) {
+  const V eps_start = v4 ? eps : V{};
+  if (v4) transpose_square<N>(m);
+  const V least = sinkhorn_start<N>(m, eps, eps_start, v4, sums);
+  sinkhorn_normalise<N, true>(m, eps, sums + N);
+  for (int it = 1; it < iters; ++it) {
     const Kept at = sums + 2 * it * N;
     sinkhorn_normalise<N, false>(m, eps, at);
-    if (it < rows) sinkhorn_normalise<N, true>(m, eps, at + N);
+    sinkhorn_normalise<N, true>(m, eps, at + N);
   }
-  if (v4) transpose_square<N>(m);
+  // An eps_start keeps all entries in sight.
+  const auto suspect = vselect(eps_start > V{}, V{}, least) < vbroadcast<V>(kSuspectLog);
+  if (!vany(suspect)) return;
+  V lost[N * N];
+  MHC_ROLLED
+  for (int k = 0; k < N * N; ++k) lost[k] = logits(v4 ? k % N * N + k / N : k);
+  sinkhorn_lost<N, V>(lost, iters, eps, sums, suspect);
+  MHC_UNROLL(16)
+  for (int k = 0; k < N * N; ++k) m[k] = vselect(suspect, lost[k], m[k]);
 }
 
-// g: gradient of res in, of the logits out. m: res, as sinkhorn_forward left it. logits are needed by the softmax start
-// only.
-template <int N, class V>
-MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], int iters, V eps, Convention convention, Sums<V> sums) {
+// g: gradient of res in, of the logits out. m: res, as sinkhorn_forward left it; logits and sums as it had them.
+template <int N, class V, class Logits>
+MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], const Logits& logits, int iters, V eps,
+                              Convention convention, Sums<V> sums) {
   const bool v4 = convention == Convention::kDeepSeekV4;
-  const int rows = v4 ? iters - 1 : iters;
-  if (v4) transpose_square<N>(m), transpose_square<N>(g);
-  for (int it = iters - 1; it >= 0; --it) {
+  const V eps_start = v4 ? eps : V{};
+  MHC_UNROLL(16)
+  for (int k = 0; k < N * N; ++k) g[k] = g[k] * m[k];
+  const auto suspect = vmax(smallest<N>(m), eps_start) < vbroadcast<V>(kSuspect);
+  const bool any = vany(suspect);
+  V lost[2 * N * N];
+  if (any) {
+    MHC_UNROLL(16)
+    for (int k = 0; k < N * N; ++k) lost[k] = m[k], lost[N * N + k] = g[k];
+  }
+  for (int it = iters - 1; it >= 1; --it) {
     const Sums<V> at = sums + 2 * it * N;
-    if (it < rows) sinkhorn_rewind<N, true>(m, g, at + N);
+    sinkhorn_rewind<N, true>(m, g, at + N);
     sinkhorn_rewind<N, false>(m, g, at);
   }
-  // Here m is the start matrix again.
-  if (!v4) {
+  sinkhorn_rewind<N, true>(m, g, sums + N);
+  sinkhorn_rewind_start<N>(m, g, eps_start, v4);
+  if (any) {
+    V again[N * N];
+    MHC_ROLLED
+    for (int k = 0; k < N * N; ++k) again[k] = logits(v4 ? k % N * N + k / N : k);
+    sinkhorn_lost_backward<N, V>(lost, lost + N * N, again, iters, sums);
     MHC_UNROLL(16)
-    for (int k = 0; k < N * N; ++k) g[k] = g[k] * m[k];
-    return;
+    for (int k = 0; k < N * N; ++k) g[k] = vselect(suspect, lost[N * N + k], g[k]);
   }
-  MHC_UNROLL(4)
-  for (int i = 0; i < N; ++i) {
-    V dot = V{};
-    MHC_UNROLL(4)
-    for (int j = 0; j < N; ++j) dot = vfma(g[i * N + j], m[i * N + j] - eps, dot);
-    MHC_UNROLL(4)
-    for (int j = 0; j < N; ++j) g[i * N + j] = (m[i * N + j] - eps) * (g[i * N + j] - dot);
-  }
+  if (v4) transpose_square<N>(g);
 }
 
 }  // namespace BIRKHOFF_MATH

@@ -5,6 +5,7 @@ import { testDevices } from "../support/devices.ts";
 import { expectError } from "../support/errors.ts";
 import { gradcheck } from "../support/gradcheck.ts";
 import * as oracle from "../support/oracle.ts";
+import { logSinkhorn } from "../support/oracle_sinkhorn.ts";
 import { cotangent, normal, uniform } from "../support/random.ts";
 import { assertBitwiseEqual, assertClose, float32Steps } from "../support/tolerance.ts";
 
@@ -24,9 +25,7 @@ describe.each(testDevices)("sinkhorn on %s", (device) => {
             // 8·scale reach exp with one rounding of their own size.
             const steps = 2 * iters * (n + 2) + 4 * scale + 4;
             const values = normal(tokens * n * n, scale, n * 10 + scale);
-            const shifts = Array.from({ length: tokens }, (_, t) =>
-              Math.max(...values.subarray(t * n * n, (t + 1) * n * n)),
-            );
+            const shifts = oracle.columnMaxima(values, n);
             gradcheck({
               inputs: [{ name: "logits", shape: [tokens, n, n], values }],
               op: (logits) => ops.sinkhorn(logits!, { iters, eps, convention }),
@@ -74,18 +73,77 @@ describe.each(testDevices)("sinkhorn on %s", (device) => {
     ).toThrow(/out of tolerance/);
   });
 
-  test.each(conventions)("logits of ±1e4 and underflowing sums stay finite, forward and backward: %s", (convention) => {
+  // What no shift of the whole matrix survives: a stream was erased from a spread of 87 on.
+  const spreads: Record<string, (n: number, size: number) => Float32Array> = {
+    "N(0, 1)": (n, size) => normal(size, 1, n),
+    "N(0, 16²)": (n, size) => normal(size, 16, n),
+    "N(0, 24²)": (n, size) => normal(size, 24, n),
+    "N(0, 300²)": (n, size) => normal(size, 300, n + 1),
+    "uniform ±1e4": (n, size) => uniform(size, -1e4, 1e4, n),
+    "±1e4 in turn": (_, size) => Float32Array.from({ length: size }, (_, i) => (i % 3 ? -1e4 : 1e4)),
+    "a row 90 above": (n, size) => normal(size, 1, 3).map((v, i) => v + (Math.floor(i / n) % n === 1 ? 90 : 0)),
+    "a row 9000 below": (n, size) => normal(size, 1, 3).map((v, i) => v - (Math.floor(i / n) % n === 1 ? 9e3 : 0)),
+    "a column 300 above, a row 500 below": (n, size) =>
+      normal(size, 2, 3).map((v, i) => v - (Math.floor(i / n) % n === 1 ? 500 : 0) + (i % n === 0 ? 300 : 0)),
+    "all rows but one in one column": (n, size) =>
+      normal(size, 1, 5).map((v, i) => v - (Math.floor(i / n) % n < n - 1 === (i % n === 0) ? 0 : 100)),
+    "a permutation": (n, size) =>
+      normal(size, 1, 3).map((v, i) => v + (Math.floor(i / n) % n === (i + 1) % n ? 9e3 : -9e3)),
+  };
+  for (const convention of conventions)
+    for (const n of [2, 4, 8])
+      for (const iters of [1, 20, 64])
+        test(`${convention}, n = ${n}, ${iters} iterations: exact whatever the spread, forward and backward`, () => {
+          const tokens = device === "cpu" ? 40 : 8;
+          for (const [name, make] of Object.entries(spreads)) {
+            const values = make(n, tokens * n * n);
+            const c = cotangent(values.length, 7);
+            const [res, grad] = tidy(() => {
+              const logits = Tensor.from(values, [tokens, n, n], { device });
+              const weights = Tensor.from(c, logits.shape, { device });
+              const run = () => ops.sinkhorn(logits, { iters, eps: 0, convention });
+              const [, [g]] = valueAndGrad(() => ops.sum(ops.mul(run(), weights)), [logits]);
+              return [run().dataSync(), g!.dataSync()];
+            });
+            for (let t = 0; t < tokens; t++) {
+              const of = <A extends Float32Array>(a: A) => a.subarray(t * n * n, (t + 1) * n * n) as A;
+              const want = logSinkhorn(of(values), of(c), { n, iters, convention });
+              const largest = of(values).reduce((top, v) => Math.max(top, Math.abs(v)), 0);
+              const absolute = 1e-6 + 2 ** -23 * largest;
+              assertClose(of(res as Float32Array), want.res, { absolute, label: `${name}, res` });
+              assertClose(of(grad as Float32Array), want.gradLogits, { absolute, label: `${name}, gradient` });
+            }
+          }
+        });
+
+  test.each(conventions)(
+    "−∞ is an entry of 0 without gradient; NaN, +∞ and an empty line make all NaN: %s",
+    (convention) => {
+      const n = 4;
+      const values = normal(5 * n * n, 1, 6);
+      values[5] = -Infinity;
+      values[n * n + 6] = Number.NaN;
+      values[2 * n * n + 7] = Infinity;
+      for (let j = 0; j < n; j++) values[3 * n * n + n + j] = -Infinity;
+      tidy(() => {
+        const logits = Tensor.from(values, [5, n, n], { device });
+        const weights = Tensor.from(cotangent(values.length, 3), logits.shape, { device });
+        const run = () => ops.sinkhorn(logits, { eps: 0, convention });
+        const [, [g]] = valueAndGrad(() => ops.sum(ops.mul(run(), weights)), [logits]);
+        const [res, grad] = [run().dataSync(), g!.dataSync()];
+        expect([res[5], grad[5]]).toEqual([0, 0]);
+        for (const [t, whole] of [true, false, false, false, true].entries())
+          for (const result of [res, grad])
+            expect([...result.subarray(t * n * n, (t + 1) * n * n)].every((v) => Number.isNaN(v) !== whole)).toBe(true);
+      });
+    },
+  );
+
+  test.each(conventions)("with an eps, logits of ±1e4 stay finite, forward and backward: %s", (convention) => {
     for (const n of [1, 2, 4, 8])
-      for (const eps of [0, 1e-6]) {
-        const patterns = [
-          uniform(6 * n * n, -1e4, 1e4, n),
-          Float32Array.from({ length: 6 * n * n }, (_, i) => (i % 3 ? -1e4 : 1e4)),
-          // One row far below the others: its entries all underflow.
-          Float32Array.from({ length: 6 * n * n }, (_, i) => (Math.floor(i / n) % n === 0 ? -1e4 : 0)),
-          // One column.
-          Float32Array.from({ length: 6 * n * n }, (_, i) => (i % n === 0 ? -1e4 : 0)),
-        ];
-        for (const values of patterns)
+      for (const eps of [1e-6, 1e-2])
+        for (const make of Object.values(spreads)) {
+          const values = make(n, 6 * n * n);
           tidy(() => {
             const logits = Tensor.from(values, [6, n, n], { device });
             const c = Tensor.from(cotangent(values.length, 2), [6, n, n], { device });
@@ -97,7 +155,7 @@ describe.each(testDevices)("sinkhorn on %s", (device) => {
             );
             expect([...g!.dataSync()].every(Number.isFinite)).toBe(true);
           });
-      }
+        }
   });
 
   test("size 0, the same bits at 1 and 2 threads and wherever a token stands", () => {

@@ -115,14 +115,24 @@ function normalise(m: F, n: number, start: number, step: number, eps: number): v
   }
 }
 
+/** [tokens, n, n] to [tokens, n]: what Sinkhorn's start takes from each column. */
+export function columnMaxima(logits: ArrayLike<number>, n: number): F {
+  const top = new Float64Array(logits.length / n).fill(-Infinity);
+  for (let i = 0; i < logits.length; i++) {
+    const at = Math.floor(i / (n * n)) * n + (i % n);
+    top[at] = Math.max(top[at]!, logits[i]!);
+  }
+  return top;
+}
+
 /** One n × n matrix. The canonical result has row = destination; deepseek-v4's own P is its transpose. */
-function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, convention: Convention, shift?: number): F {
+function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, convention: Convention, shifts?: F): F {
   const rows = (m: F) => normalise(m, n, n, 1, eps);
   const columns = (m: F) => normalise(m, n, 1, n, eps);
   if (convention === "paper") {
-    const top = shift ?? Math.max(...logits);
+    const top = shifts ?? columnMaxima(logits, n);
     const m = new Float64Array(n * n);
-    for (let i = 0; i < m.length; i++) m[i] = Math.exp(logits[i]! - top);
+    for (let i = 0; i < m.length; i++) m[i] = Math.exp(logits[i]! - top[i % n]!);
     for (let it = 0; it < iters; it++) {
       columns(m);
       rows(m);
@@ -140,19 +150,29 @@ function sinkhornMatrix(logits: F, n: number, iters: number, eps: number, conven
 }
 
 /**
- * [tokens, n, n] logits to doubly stochastic matrices. `shifts`: what to subtract from each token's logits instead of their
- * maximum; gradients are defined with the shift held constant, which differs where ε > 0.
+ * [tokens, n, n] logits to doubly stochastic matrices. `shifts` [tokens, n]: what to subtract from each column instead of its
+ * largest logit; gradients are defined with the shift held constant, which differs where ε > 0.
  */
 export function sinkhorn(
   logits: F,
   n: number,
-  options: { iters?: number; eps?: number; convention?: Convention; shifts?: readonly number[] } = {},
+  options: { iters?: number; eps?: number; convention?: Convention; shifts?: F } = {},
 ): F {
   const { iters = 20, convention = "paper" } = options;
   const eps = options.eps ?? (convention === "paper" ? 0 : 1e-6);
   const out = new Float64Array(logits.length);
   for (let t = 0; t < logits.length; t += n * n)
-    out.set(sinkhornMatrix(logits.subarray(t, t + n * n), n, iters, eps, convention, options.shifts?.[t / (n * n)]), t);
+    out.set(
+      sinkhornMatrix(
+        logits.subarray(t, t + n * n),
+        n,
+        iters,
+        eps,
+        convention,
+        options.shifts?.subarray(t / n, t / n + n),
+      ),
+      t,
+    );
   return out;
 }
 
