@@ -128,12 +128,12 @@ export class Tensor {
     return Tensor.#filled("Tensor.full", shape, value, options);
   }
 
-  /** Zeros. @throws as `full` */
+  /** Zeros, as `full` makes them. */
   static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
     return Tensor.#filled("Tensor.zeros", shape, 0, options);
   }
 
-  /** Ones. @throws as `full` */
+  /** Ones, as `full` makes them. */
   static ones(shape: readonly number[], options: TensorOptions = {}): Tensor {
     return Tensor.#filled("Tensor.ones", shape, 1, options);
   }

@@ -88,11 +88,12 @@ export class AdamW {
     const plan: Omit<Slot, "m" | "v">[] = [];
     for (const [g, group] of groups.entries()) {
       const at = groups.length > 1 || group !== groups[0] ? `groups[${g}].params` : "params";
-      if (!Array.isArray(group?.params))
+      const isObject = typeof group === "object" && !(group instanceof Tensor);
+      if (isObject) checkOptions(fn, group, groupKeys, `params[${g}]`);
+      if (!isObject || !Array.isArray(group.params))
         throw new ArgumentTypeError(
           `${fn}: params[${g}] is ${show(group)}, want a tensor or { params, weightDecay?, lr? }`,
         );
-      checkOptions(fn, group, groupKeys, `params[${g}]`);
       const own =
         group.weightDecay === undefined ? undefined : checkNumber(fn, `params[${g}].weightDecay`, group.weightDecay, 0);
       const lr = group.lr === undefined ? this.lr : checkNumber(fn, `params[${g}].lr`, group.lr, 0);
