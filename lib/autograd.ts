@@ -6,7 +6,7 @@ import { ArgumentTypeError, ShapeError } from "./errors.ts";
 import { native } from "./native.ts";
 import { adopt, collect, rejectPromise, setRecording } from "./scope.ts";
 import { isTensor, Tensor } from "./tensor.ts";
-import { checkShape, show } from "./validate.ts";
+import { checkOptions, checkShape, type Keys, show } from "./validate.ts";
 
 type Gradient = Tensor | undefined;
 
@@ -173,6 +173,15 @@ export interface OpDefinition<A extends readonly Argument[], O, R extends Tensor
   backward(context: OpContext, grads: Gradient[], options: O): Gradient[];
 }
 
+// A type of its own, since what the functions of an op take differs.
+interface AnyDefinition {
+  name: string;
+  forward: () => void;
+  backward: () => void;
+}
+
+const opKeys: Keys<AnyDefinition> = { name: "string", forward: "function", backward: "function" };
+
 /**
  * Makes a differentiable function from a forward and a backward.
  *
@@ -185,12 +194,19 @@ export interface OpDefinition<A extends readonly Argument[], O, R extends Tensor
  * const y = cube([x]);
  * ```
  *
+ * @throws {TypeError} at once: not an op's name, forward and backward, or something beside them
  * @throws {ShapeError} when backward returns the wrong number of gradients, or one of the wrong shape
  */
 export function defineOp<A extends readonly Argument[], O = void, R extends Tensor | Tensor[] = Tensor>(
   op: OpDefinition<A, O, R>,
 ): (args: A, options: O) => R {
+  const name = "defineOp";
+  checkOptions(name, op as object, opKeys, "op");
+  for (const key of Object.keys(opKeys) as (keyof AnyDefinition)[])
+    if (op[key] === undefined) throw new ArgumentTypeError(`${name}: op.${key} is undefined, want a ${opKeys[key]}`);
   return (args: A, options: O): R => {
+    if (!Array.isArray(args))
+      throw new ArgumentTypeError(`${op.name}: args is ${show(args)}, want an array of tensors`);
     const tape = active;
     const needs = args.map((a) => a !== undefined && tape?.tracked.has(a) === true);
     const records = needs.includes(true);

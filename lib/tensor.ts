@@ -6,7 +6,7 @@ import { ArgumentTypeError, DisposedError, DTypeError, ShapeError } from "./erro
 import { type Handle, native } from "./native.ts";
 import { nextSeed } from "./random.ts";
 import { adopt, collect, isRecording, rejectPromise, tensorsIn, track, untrack } from "./scope.ts";
-import { checkInteger, checkNumber, show, sizeOf } from "./validate.ts";
+import { checkInteger, checkNumber, checkOptions, type Keys, show, sizeOf } from "./validate.ts";
 
 export interface TensorOptions {
   /** Element type; default float32, or int32 for an Int32Array and bfloat16 for a Uint16Array. */
@@ -14,6 +14,19 @@ export interface TensorOptions {
   /** "cpu", "cuda", "cuda:1"; default is the device chosen with `setDevice`. */
   device?: string;
 }
+
+const tensorKeys: Keys<TensorOptions> = { dtype: "checked", device: "string" };
+
+interface RandnOptions extends TensorOptions {
+  /** Integer 0 … 2^53 − 1; default: the next one of the sequence started by `setSeed`. */
+  seed?: number;
+  /** Default 0. */
+  mean?: number;
+  /** Default 1. */
+  std?: number;
+}
+
+const randnKeys: Keys<RandnOptions> = { ...tensorKeys, seed: "checked", mean: "checked", std: "checked" };
 
 /**
  * A contiguous tensor of float32, bfloat16 or int32 on one device; immutable to its user.
@@ -51,6 +64,7 @@ export class Tensor {
    * @param values  Float32Array, Int32Array, number[], or Uint16Array of raw bfloat16 bits
    * @param shape   its product must equal `values.length`; default [values.length]
    * @throws {ShapeError} length and shape disagree   @throws {DTypeError} values do not fit dtype
+   * @throws {TypeError} an argument of another type, an unknown option
    */
   static from(
     values: Float32Array | Int32Array | Uint16Array | readonly number[],
@@ -58,6 +72,7 @@ export class Tensor {
     options: TensorOptions = {},
   ): Tensor {
     const fn = "Tensor.from";
+    checkOptions(fn, options, tensorKeys);
     const isArray = Array.isArray(values);
     if (!isArray && !(values instanceof Float32Array || values instanceof Int32Array || values instanceof Uint16Array))
       throw new ArgumentTypeError(
@@ -94,34 +109,43 @@ export class Tensor {
     return new Tensor(native.tensorFrom(device, dtypeCode[dtype], array), dims, dtype, device);
   }
 
-  /** A tensor filled with one value. @throws {RangeError} a bad extent, or a value int32 cannot hold */
-  static full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
-    const dtype = checkDType("Tensor.full", "options.dtype", options.dtype ?? "float32");
-    if (typeof value !== "number") throw new ArgumentTypeError(`Tensor.full: value is ${show(value)}, want a number`);
-    if (dtype === "int32") checkInteger("Tensor.full", "value", value, -(2 ** 31), 2 ** 31 - 1);
+  static #filled(fn: string, shape: readonly number[], value: number, options: TensorOptions): Tensor {
+    checkOptions(fn, options, tensorKeys);
+    const dtype = checkDType(fn, "options.dtype", options.dtype ?? "float32");
+    if (typeof value !== "number") throw new ArgumentTypeError(`${fn}: value is ${show(value)}, want a number`);
+    if (dtype === "int32") checkInteger(fn, "value", value, -(2 ** 31), 2 ** 31 - 1);
     const out = Tensor.empty(shape, dtype, currentDevice(options.device));
     native.fill(out.handle, value);
     return out;
   }
 
-  static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
-    return Tensor.full(shape, 0, options);
+  /**
+   * A tensor filled with one value.
+   *
+   * @throws {RangeError} a bad extent, or a value int32 cannot hold   @throws {TypeError} value is no number, an unknown option
+   */
+  static full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
+    return Tensor.#filled("Tensor.full", shape, value, options);
   }
 
+  /** Zeros, as `full` makes them. */
+  static zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
+    return Tensor.#filled("Tensor.zeros", shape, 0, options);
+  }
+
+  /** Ones, as `full` makes them. */
   static ones(shape: readonly number[], options: TensorOptions = {}): Tensor {
-    return Tensor.full(shape, 1, options);
+    return Tensor.#filled("Tensor.ones", shape, 1, options);
   }
 
   /**
    * Normal random values N(mean, std²), from a counter-based generator: equal on every device and thread count.
    *
-   * @param options.seed  integer 0 … 2^53 − 1; default: the next one of the sequence started by `setSeed`
+   * @throws {RangeError} a bad extent, seed, mean or std   @throws {TypeError} an unknown option
    */
-  static randn(
-    shape: readonly number[],
-    options: TensorOptions & { seed?: number; mean?: number; std?: number } = {},
-  ): Tensor {
+  static randn(shape: readonly number[], options: RandnOptions = {}): Tensor {
     const fn = "Tensor.randn";
+    checkOptions(fn, options, randnKeys);
     const dtype = checkDType(fn, "options.dtype", options.dtype ?? "float32", ["float32", "bfloat16"]);
     const seed = options.seed === undefined ? nextSeed() : checkInteger(fn, "options.seed", options.seed, 0);
     const mean = checkNumber(fn, "options.mean", options.mean ?? 0);

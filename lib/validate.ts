@@ -1,6 +1,7 @@
 /** Argument checks with readable messages; the native side checks again, for memory safety only. */
 import type { DType } from "./dtype.ts";
 import { ArgumentRangeError, ArgumentTypeError, DeviceError, DisposedError, DTypeError, ShapeError } from "./errors.ts";
+import { nearest } from "./nearest.ts";
 import { Tensor } from "./tensor.ts";
 
 /** Renders a value for an error message, in one short line. */
@@ -10,6 +11,62 @@ export function show(value: unknown): string {
   if (Array.isArray(value)) return `[${value.slice(0, 8).map(show).join(", ")}${value.length > 8 ? ", …" : ""}]`;
   if (typeof value === "object" && value !== null) return `a ${value.constructor?.name ?? "object"}`;
   return typeof value === "function" ? "a function" : String(value);
+}
+
+/** A type that `checkOptions` checks, or "checked": by who reads the option (numbers, words, dtypes, lists). */
+type Kind<V> = [V] extends [boolean]
+  ? "boolean"
+  : [V] extends [AbortSignal]
+    ? "signal"
+    : [V] extends [(...args: never[]) => unknown]
+      ? "function"
+      : string extends V
+        ? "string"
+        : "checked";
+
+/** Every option of `T`, with its type; the compiler refuses one too many, too few, or of another type. */
+export type Keys<T> = { readonly [K in keyof T]-?: Kind<NonNullable<T[K]>> };
+
+const kinds = { boolean: "true or false", string: "a string", function: "a function", signal: "an AbortSignal" };
+
+/** @internal An object of options or the like: a literal, or an instance of no built-in class. */
+export function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype === Object.prototype || prototype === null) return true;
+  return Object.prototype.toString.call(value) === "[object Object]" && !(value instanceof Tensor);
+}
+
+/**
+ * An object of known options, or a `TypeError`. Values of undefined count as left out; what a prototype has beside is ignored.
+ *
+ * @param name  of the object, for messages   @param of  what has these options only, as ` of kind "plain"`
+ */
+export function checkOptions<T>(fn: string, options: T, keys: Keys<T>, name = "options", of = ""): void {
+  const known: Readonly<Record<string, string>> = keys;
+  if (!isPlain(options))
+    throw new ArgumentTypeError(
+      `${fn}: ${name} is ${show(options)}, want an object with ${Object.keys(keys).join(", ")}`,
+    );
+  for (const key in options) {
+    const value = options[key];
+    const kind = known[key];
+    // What is right, first and fast: this runs in every op.
+    if (value === undefined || (kind === "checked" ? value !== null : kind === typeof value)) continue;
+    if (!Object.hasOwn(known, key)) {
+      if (Object.hasOwn(options, key)) throw unknownOption(fn, key, Object.keys(keys), name, of);
+    } else if (kind !== "signal" || typeof (value as Partial<AbortSignal> | null)?.aborted !== "boolean") {
+      const want = kinds[kind as keyof typeof kinds] ?? "a value, or the option left out";
+      throw new ArgumentTypeError(`${fn}: ${name}.${key} is ${show(value)}, want ${want}`);
+    }
+  }
+}
+
+function unknownOption(fn: string, key: string, known: readonly string[], name: string, of: string): Error {
+  const path = /^[\w$]{1,40}$/.test(key) ? `${name}.${key}` : `${name}[${show(key)}]`;
+  const near = nearest(key, known);
+  const hint = near.length ? `, did you mean ${near.join(" or ")}?` : ".";
+  return new ArgumentTypeError(`${fn}: ${path} is not an option${of}${hint} Options: ${known.join(", ")}`);
 }
 
 /** An integer in [min, max], or a `RangeError`. */

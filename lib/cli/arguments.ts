@@ -1,6 +1,7 @@
 /** Command-line flags from one table per command: parsing, messages that say what is wanted, and `--help` come from it. */
 import { parseArgs } from "node:util";
 import { BirkhoffError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
 
 /** A flag or value the user got wrong; exit code 2. */
 export class UsageError extends BirkhoffError {
@@ -55,21 +56,8 @@ export function parseFlags(command: string, flags: Flags, args: readonly string[
 }
 
 function suggest(name: string, known: readonly string[]): string {
-  const ranked = known.map((k) => [distance(name, k), k] as const).sort((a, b) => a[0] - b[0]);
-  const near = ranked.filter(([d, k]) => d <= Math.max(2, Math.floor(k.length / 3))).slice(0, 2);
-  return near.length ? `, did you mean ${near.map(([, k]) => `--${k}`).join(" or ")}?` : "; see --help for all flags";
-}
-
-/** Levenshtein distance. */
-export function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row[b.length]!;
+  const near = nearest(name, known);
+  return near.length ? `, did you mean ${near.map((k) => `--${k}`).join(" or ")}?` : "; see --help for all flags";
 }
 
 /** Reads typed values of one command's flags, a default for each. */

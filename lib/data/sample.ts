@@ -2,6 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../addon.ts";
+import { checkOptions } from "../validate.ts";
+import { splitKeys } from "./dataset.ts";
 import { type TextDataset, text } from "./text.ts";
 
 /**
@@ -9,8 +11,9 @@ import { type TextDataset, text } from "./text.ts";
  * distinct, the last tenth held out. Enough to see a loss fall, too little to learn to write.
  *
  * @param options.heldOut  share held out, in [0, 1); default 0.1
- * @throws {AddonError} a bundler has parted this code from the package's files
+ * @throws {AddonError} a bundler has parted this code from the package's files   @throws {TypeError} an unknown option
  */
 export function sampleText(options: { heldOut?: number } = {}): TextDataset {
+  checkOptions("sampleText", options, splitKeys);
   return text(readFileSync(join(packageRoot(), "lib/data/sample.txt"), "utf8"), options);
 }

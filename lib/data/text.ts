@@ -1,8 +1,8 @@
 /** Text as characters: the smallest tokenizer that needs no file of its own. */
 import { readFile } from "node:fs/promises";
 import { ArgumentTypeError, DataError } from "../errors.ts";
-import { show } from "../validate.ts";
-import { type Dataset, splitTokens, type Tokens } from "./dataset.ts";
+import { checkOptions, show } from "../validate.ts";
+import { type Dataset, splitKeys, splitTokens, type Tokens } from "./dataset.ts";
 
 /** Characters (Unicode code points) to token numbers and back; the vocabulary is sorted, so equal texts give equal numbers. */
 export class CharTokenizer {
@@ -70,18 +70,20 @@ function checkText(fn: string, text: unknown): void {
  * A character data set: vocabulary of the whole text, its end held out.
  *
  * @param options.heldOut  share held out, in [0, 1); default 0.1
- * @throws {DataError} the text is empty
+ * @throws {DataError} the text is empty   @throws {TypeError} no text, an unknown option
  */
 export function text(value: string, options: { heldOut?: number } = {}): TextDataset {
   checkText("text", value);
+  checkOptions("text", options, splitKeys);
   const tokenizer = CharTokenizer.of(value);
   const parts = splitTokens<Tokens>("text", tokenizer.encode(value), options.heldOut ?? 0.1);
   return { ...parts, vocab: tokenizer.vocabulary.length, tokenizer };
 }
 
-/** `text` of a UTF-8 file. @throws {DataError} unreadable, empty, or not UTF-8 */
+/** `text` of a UTF-8 file. @throws {DataError} unreadable, empty, or not UTF-8   @throws {TypeError} an unknown option */
 export async function textFile(path: string, options: { heldOut?: number } = {}): Promise<TextDataset> {
   const fn = "textFile";
+  checkOptions(fn, options, splitKeys);
   let value: string;
   try {
     value = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await readFile(path));

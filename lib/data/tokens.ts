@@ -1,18 +1,27 @@
 /** Files of tokens made elsewhere: raw unsigned 16-bit little-endian numbers, as nanoGPT's prepare scripts write them. */
 import { readFile } from "node:fs/promises";
 import { DataError } from "../errors.ts";
-import { checkInteger } from "../validate.ts";
-import { type Dataset, splitTokens } from "./dataset.ts";
+import { checkInteger, checkOptions, type Keys } from "../validate.ts";
+import { type Dataset, splitKeys, splitTokens } from "./dataset.ts";
+
+interface TokenFileOptions {
+  /** Number of tokens; default the largest in the file + 1. */
+  vocab?: number;
+  /** Share held out, in [0, 1); default 0.1. */
+  heldOut?: number;
+}
+
+const optionKeys: Keys<TokenFileOptions> = { ...splitKeys, vocab: "checked" };
 
 /**
  * A data set from a raw uint16 token file, its end held out.
  *
- * @param options.vocab    number of tokens; default the largest in the file + 1
- * @param options.heldOut  share held out, in [0, 1); default 0.1
  * @throws {DataError} unreadable, empty, an odd number of bytes, or a token outside the vocabulary
+ * @throws {TypeError} an unknown option
  */
-export async function tokenFile(path: string, options: { vocab?: number; heldOut?: number } = {}): Promise<Dataset> {
+export async function tokenFile(path: string, options: TokenFileOptions = {}): Promise<Dataset> {
   const fn = "tokenFile";
+  checkOptions(fn, options, optionKeys);
   let bytes: Buffer;
   try {
     bytes = await readFile(path);

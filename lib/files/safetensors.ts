@@ -7,8 +7,9 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { DType } from "../dtype.ts";
-import { CheckpointError } from "../errors.ts";
+import { ArgumentTypeError, CheckpointError } from "../errors.ts";
 import { readAll, type Tensor } from "../tensor.ts";
+import { isPlain, show } from "../validate.ts";
 import { writeAtomically } from "./atomic.ts";
 
 /** A tensor of a file: float32 as Float32Array, int32 as Int32Array, bfloat16 as raw bits. */
@@ -84,13 +85,18 @@ export function encodeSafetensors(tensors: Map<string, TensorEntry>, metadata: R
  * so that a GPU does not hold a second copy of a model.
  *
  * @param metadata  strings for the header; "format" and "sha256" are set by this function
- * @throws {CheckpointError} the file cannot be written; nothing half-written stays
+ * @throws {TypeError} metadata that is no string   @throws {CheckpointError} the file cannot be written; nothing half-written stays
  */
 export async function writeSafetensors(
   file: string,
   tensors: Map<string, Tensor>,
   metadata: Record<string, string> = {},
 ): Promise<void> {
+  if (!isPlain(metadata))
+    throw new ArgumentTypeError(`writeSafetensors: metadata is ${show(metadata)}, want an object of strings`);
+  for (const [key, value] of Object.entries(metadata))
+    if (typeof value !== "string")
+      throw new ArgumentTypeError(`writeSafetensors: metadata.${key} is ${show(value)}, want a string`);
   const read = (t: Tensor): Promise<TensorEntry["data"]> => (t.dtype === "bfloat16" ? t.bits() : t.data());
   const values = await readAll([...tensors.values()], read);
   const entries = new Map<string, TensorEntry>();

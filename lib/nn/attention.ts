@@ -2,7 +2,7 @@
 import { ArgumentRangeError, ShapeError } from "../errors.ts";
 import * as ops from "../ops/index.ts";
 import type { Tensor } from "../tensor.ts";
-import { checkInteger, checkNumber, checkTensor } from "../validate.ts";
+import { checkInteger, checkNumber, checkOptions, checkTensor, type Keys } from "../validate.ts";
 import { Linear } from "./linear.ts";
 import { dropout, Module } from "./module.ts";
 
@@ -19,6 +19,15 @@ export interface AttentionOptions {
   device?: string;
 }
 
+const optionKeys: Keys<AttentionOptions> = {
+  dim: "checked",
+  heads: "checked",
+  bias: "boolean",
+  dropout: "checked",
+  projStd: "checked",
+  device: "string",
+};
+
 export class CausalSelfAttention extends Module {
   /** dim → 3·dim: queries, keys, values, each split into heads. */
   readonly qkv: Linear;
@@ -27,18 +36,20 @@ export class CausalSelfAttention extends Module {
   readonly dim: number;
   readonly dropout: number;
 
-  /** @throws {RangeError} heads does not divide dim, or dropout outside [0, 1) */
+  /** @throws {RangeError} heads does not divide dim, or dropout outside [0, 1)   @throws {TypeError} an unknown option, bias no boolean */
   constructor(options: AttentionOptions) {
     super();
     const fn = "CausalSelfAttention";
+    checkOptions(fn, options, optionKeys);
     this.dim = checkInteger(fn, "options.dim", options.dim, 1);
     this.heads = checkInteger(fn, "options.heads", options.heads, 1);
     if (this.dim % this.heads !== 0)
       throw new ArgumentRangeError(`${fn}: options.heads is ${this.heads}, want a divisor of dim ${this.dim}`);
     this.dropout = checkNumber(fn, "options.dropout", options.dropout ?? 0, 0, 1 - 1e-6);
+    const std = checkNumber(fn, "options.projStd", options.projStd ?? 0.02, 0);
     const { bias, device } = options;
     this.qkv = new Linear(this.dim, 3 * this.dim, { bias, device });
-    this.proj = new Linear(this.dim, this.dim, { bias, device, std: options.projStd });
+    this.proj = new Linear(this.dim, this.dim, { bias, device, std });
   }
 
   /** @param x [B, T, dim]   @returns [B, T, dim]   @throws {ShapeError} */

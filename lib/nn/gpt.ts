@@ -1,12 +1,20 @@
 /** A GPT whose residual connections are any kind of hyper-connection: x ← connect(x, u ↦ F(norm u)), twice per block. */
 import type { DType } from "../dtype.ts";
-import { ArgumentRangeError, ArgumentTypeError, ShapeError } from "../errors.ts";
+import { ArgumentRangeError, ShapeError } from "../errors.ts";
 import * as ops from "../ops/index.ts";
 import type { Tensor } from "../tensor.ts";
-import { checkInteger, checkNumber, checkOneOf, checkShape, checkTensor, show } from "../validate.ts";
+import {
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkShape,
+  checkTensor,
+  type Keys,
+} from "../validate.ts";
 import { CausalSelfAttention } from "./attention.ts";
 import { Embedding } from "./embedding.ts";
-import { type ConnectionStep, HyperConnection, type ResidualOptions } from "./hyper_connection.ts";
+import { type ConnectionStep, checkResidual, HyperConnection, type ResidualOptions } from "./hyper_connection.ts";
 import { Linear } from "./linear.ts";
 import { MLP } from "./mlp.ts";
 import { cast, dropout, Module } from "./module.ts";
@@ -39,6 +47,22 @@ export interface GPTOptions {
   device?: string;
 }
 
+const optionKeys: Keys<GPTOptions> = {
+  vocab: "checked",
+  dim: "checked",
+  layers: "checked",
+  heads: "checked",
+  context: "checked",
+  residual: "checked",
+  norm: "checked",
+  activation: "checked",
+  bias: "boolean",
+  dropout: "checked",
+  tieWeights: "boolean",
+  dtype: "checked",
+  device: "string",
+};
+
 type ResolvedOptions = GPTOptions & Required<Omit<GPTOptions, "device">>;
 
 /** One attention and one MLP, each behind a norm and inside a connection. */
@@ -50,17 +74,22 @@ export class Block extends Module {
   readonly mlpNorm: RMSNorm | LayerNorm;
   readonly mlp: MLP;
 
-  /** @param index  of the block; its connections are numbers 2·index and 2·index + 1 */
-  constructor(options: ResolvedOptions, index: number) {
+  /**
+   * @param options  of the whole network   @param index  of the block; its connections are numbers 2·index and 2·index + 1
+   * @throws {RangeError} a size or index out of range   @throws {TypeError} as `GPT`
+   */
+  constructor(options: GPTOptions, index: number) {
     super();
-    const { dim, heads, bias, dropout: p, device, activation, residual } = options;
+    const resolved = resolve("Block", options);
+    checkInteger("Block", "index", index, 0);
+    const { dim, heads, layers, bias, dropout: p, device, activation, residual } = resolved;
     // GPT-2: the residual sums 2·layers branch outputs, so each starts smaller.
-    const projStd = 0.02 / Math.sqrt(2 * options.layers);
+    const projStd = 0.02 / Math.sqrt(2 * layers);
     this.attnConnection = new HyperConnection({ ...residual, dim, device, layer: 2 * index });
-    this.attnNorm = makeNorm(options);
+    this.attnNorm = makeNorm(resolved);
     this.attn = new CausalSelfAttention({ dim, heads, bias, dropout: p, projStd, device });
     this.mlpConnection = new HyperConnection({ ...residual, dim, device, layer: 2 * index + 1 });
-    this.mlpNorm = makeNorm(options);
+    this.mlpNorm = makeNorm(resolved);
     this.mlp = new MLP({ dim, bias, dropout: p, projStd, device, activation });
   }
 
@@ -99,10 +128,10 @@ export class GPT extends Module {
   /** Absent with tied weights. */
   readonly head?: Linear;
 
-  /** @throws {RangeError} a size out of range   @throws {TypeError} an unknown kind, norm or dtype */
+  /** @throws {RangeError} a size out of range   @throws {TypeError} an unknown option, kind, norm or dtype; a flag that is no boolean */
   constructor(options: GPTOptions) {
     super();
-    this.options = resolve(options);
+    this.options = resolve("GPT", options);
     const { vocab, dim, context, layers, tieWeights, bias, device } = this.options;
     this.tokenEmbedding = new Embedding(vocab, dim, { device });
     this.positionEmbedding = new Embedding(context, dim, { device });
@@ -152,10 +181,10 @@ export class GPT extends Module {
   }
 }
 
-function resolve(options: GPTOptions): ResolvedOptions {
-  const fn = "GPT";
-  if (typeof options !== "object" || options === null)
-    throw new ArgumentTypeError(`${fn}: options is ${show(options)}, want { vocab, dim, layers, heads, context, … }`);
+function resolve(fn: string, options: GPTOptions): ResolvedOptions {
+  checkOptions(fn, options, optionKeys);
+  const residual = options.residual ?? { kind: "mhc", streams: 4 };
+  checkResidual(fn, residual, "options.residual");
   const dim = checkInteger(fn, "options.dim", options.dim, 1);
   const heads = checkInteger(fn, "options.heads", options.heads, 1);
   if (dim % heads !== 0) throw new ArgumentRangeError(`${fn}: options.heads is ${heads}, want a divisor of dim ${dim}`);
@@ -165,7 +194,7 @@ function resolve(options: GPTOptions): ResolvedOptions {
     layers: checkInteger(fn, "options.layers", options.layers, 1),
     heads,
     context: checkInteger(fn, "options.context", options.context, 1),
-    residual: options.residual ?? { kind: "mhc", streams: 4 },
+    residual,
     norm: checkOneOf(fn, "options.norm", options.norm ?? "rms", ["rms", "layer"]),
     activation: checkOneOf(fn, "options.activation", options.activation ?? "gelu", ["gelu", "swiglu"]),
     bias: options.bias ?? false,

@@ -7,9 +7,10 @@
  */
 import { ArgumentRangeError } from "../errors.ts";
 import * as ops from "../ops/index.ts";
+import { connectionKeys, kernelOptions } from "../ops/mhc_pre.ts";
 import type { Convention } from "../ops/sinkhorn.ts";
 import { Tensor } from "../tensor.ts";
-import { checkInteger, checkNumber, checkOneOf } from "../validate.ts";
+import { checkInteger, checkNumber, checkOneOf, checkOptions, type Keys, show } from "../validate.ts";
 import { Module, normal, Parameter } from "./module.ts";
 
 export type ConnectionName = "plain" | "mhc";
@@ -49,6 +50,43 @@ export interface HyperConnectionOptions extends ResidualOptions {
   device?: string;
 }
 
+const plainKeys: Keys<Pick<ResidualOptions, "kind" | "streams">> = { kind: "checked", streams: "checked" };
+
+const residualKeys: Keys<ResidualOptions> = {
+  ...plainKeys,
+  init: "checked",
+  phiStd: "checked",
+  ...connectionKeys,
+};
+
+const ownKeys: Keys<Omit<HyperConnectionOptions, keyof ResidualOptions>> = {
+  dim: "checked",
+  layer: "checked",
+  device: "string",
+};
+
+/**
+ * @internal Checks the options of a residual, which differ by kind; `own` are those that the caller has beside.
+ *
+ * @param name  of the object, for messages
+ */
+export function checkResidual(fn: string, options: ResidualOptions, name: string, own: object = {}): void {
+  checkOptions(fn, options, { ...residualKeys, ...own }, name);
+  const kind = checkOneOf(fn, `${name}.kind`, options.kind, Object.keys(kinds) as ConnectionName[]);
+  const streams = options.streams ?? (kind === "plain" ? 1 : 4);
+  if (kind === "plain") {
+    if (streams !== 1)
+      throw new ArgumentRangeError(`${fn}: ${name}.streams is ${show(streams)}, want 1 for kind "plain"`);
+    checkOptions(fn, options as object, { ...plainKeys, ...own }, name, ' of kind "plain"');
+    return;
+  }
+  if (![1, 2, 4, 8].includes(streams))
+    throw new ArgumentRangeError(`${fn}: ${name}.streams is ${show(streams)}, want 1, 2, 4 or 8 for kind "mhc"`);
+  checkOneOf(fn, `${name}.init`, options.init ?? "residual", ["residual", "uniform"]);
+  checkNumber(fn, `${name}.phiStd`, options.phiStd ?? 0, 0);
+  kernelOptions(fn, options, name);
+}
+
 /** What a kind of connection provides. */
 export interface ConnectionKind {
   /** n; 1 means that x has no stream axis. */
@@ -65,10 +103,7 @@ export interface ConnectionKind {
   contract(x: Tensor): Tensor;
 }
 
-function plain(options: HyperConnectionOptions): ConnectionKind {
-  const streams = options.streams ?? 1;
-  if (streams !== 1)
-    throw new ArgumentRangeError(`HyperConnection: options.streams is ${streams}, want 1 for kind "plain"`);
+function plain(): ConnectionKind {
   return {
     streams: 1,
     parameters: {},
@@ -91,13 +126,7 @@ function initialBias(n: number, layer: number, init: "residual" | "uniform"): Fl
 }
 
 function mhc(options: HyperConnectionOptions): ConnectionKind {
-  const fn = "HyperConnection";
-  const n = options.streams ?? 4;
-  if (![1, 2, 4, 8].includes(n))
-    throw new ArgumentRangeError(`${fn}: options.streams is ${n}, want 1, 2, 4 or 8 for kind "mhc"`);
-  const layer = checkInteger(fn, "options.layer", options.layer ?? 0, 0);
-  const init = checkOneOf(fn, "options.init", options.init ?? "residual", ["residual", "uniform"]);
-  const phiStd = checkNumber(fn, "options.phiStd", options.phiStd ?? 0, 0);
+  const { streams: n = 4, layer = 0, init = "residual", phiStd = 0 } = options;
   const { dim, device, convention, iters, sinkhornEps, normEps, projection } = options;
   const parameters = {
     phi: new Parameter(normal([n * n + 2 * n, n * dim], phiStd, device)),
@@ -140,11 +169,13 @@ export class HyperConnection extends Module {
   onCoefficients: ((c: Coefficients) => void) | undefined;
   readonly #kind: ConnectionKind;
 
-  /** @throws {TypeError} unknown kind or init   @throws {RangeError} streams, dim or layer out of range */
+  /** @throws {TypeError} an unknown kind, init or option   @throws {RangeError} streams, dim or layer out of range */
   constructor(options: HyperConnectionOptions) {
     super();
     const fn = "HyperConnection";
-    this.kind = checkOneOf(fn, "options.kind", options.kind, Object.keys(kinds) as ConnectionName[]);
+    checkResidual(fn, options, "options", ownKeys);
+    checkInteger(fn, "options.layer", options.layer ?? 0, 0);
+    this.kind = options.kind;
     this.dim = checkInteger(fn, "options.dim", options.dim, 1);
     this.#kind = kinds[this.kind](options);
   }

@@ -1,7 +1,7 @@
 /** The affine map every other layer is made of. */
 import * as ops from "../ops/index.ts";
 import { Tensor } from "../tensor.ts";
-import { checkInteger, checkNumber } from "../validate.ts";
+import { checkInteger, checkNumber, checkOptions, type Keys } from "../validate.ts";
 import { cast, Module, normal, Parameter } from "./module.ts";
 
 export interface LinearOptions {
@@ -12,6 +12,8 @@ export interface LinearOptions {
   device?: string;
 }
 
+const optionKeys: Keys<LinearOptions> = { bias: "boolean", std: "checked", device: "string" };
+
 /** y = x Wᵀ + b. */
 export class Linear extends Module {
   /** [out, in] float32. */
@@ -19,12 +21,13 @@ export class Linear extends Module {
   /** [out] float32, without weight decay. */
   readonly bias?: Parameter;
 
-  /** @param inputs  at least 1   @param outputs  at least 1   @throws {RangeError} */
+  /** @param inputs  at least 1   @param outputs  at least 1   @throws {RangeError}   @throws {TypeError} an unknown option, bias no boolean */
   constructor(inputs: number, outputs: number, options: LinearOptions = {}) {
     super();
     const fn = "Linear";
     checkInteger(fn, "inputs", inputs, 1);
     checkInteger(fn, "outputs", outputs, 1);
+    checkOptions(fn, options, optionKeys);
     const std = checkNumber(fn, "options.std", options.std ?? 0.02, 0);
     this.weight = new Parameter(normal([outputs, inputs], std, options.device));
     if (options.bias) this.bias = new Parameter(Tensor.zeros([outputs], { device: options.device }), { decay: false });

@@ -7,6 +7,14 @@ import { native } from "../native.ts";
 import * as ops from "../ops/index.ts";
 import { nextSeed } from "../random.ts";
 import { Tensor } from "../tensor.ts";
+import { checkOptions, checkTensor, type Keys } from "../validate.ts";
+
+interface ParameterOptions {
+  /** Whether weight decay applies; default true. */
+  decay?: boolean;
+}
+
+const optionKeys: Keys<ParameterOptions> = { decay: "boolean" };
 
 /**
  * A tensor that training changes. It outlives `tidy` and `valueAndGrad`; `Module.dispose` (or its own `dispose`) frees it.
@@ -15,8 +23,10 @@ export class Parameter extends Tensor {
   /** Whether weight decay applies: false for biases, norm weights, and a connection's α and b. */
   readonly decay: boolean;
 
-  /** @param values  initial values; taken over, that is, disposed */
-  constructor(values: Tensor, options: { decay?: boolean } = {}) {
+  /** @param values  initial values; taken over, that is, disposed   @throws {TypeError} no tensor, an unknown option */
+  constructor(values: Tensor, options: ParameterOptions = {}) {
+    checkTensor("Parameter", "values", values);
+    checkOptions("Parameter", options, optionKeys);
     super(native.tensorView(values.handle, 0, values.size), values.shape, values.dtype, values.device);
     values.dispose();
     this.decay = options.decay ?? true;

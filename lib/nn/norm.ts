@@ -1,7 +1,7 @@
 /** Normalisations over the last axis. Their weights carry no weight decay. */
 import * as ops from "../ops/index.ts";
 import { Tensor } from "../tensor.ts";
-import { checkInteger, checkNumber } from "../validate.ts";
+import { checkInteger, checkNumber, checkOptions, type Keys } from "../validate.ts";
 import { Module, Parameter } from "./module.ts";
 
 export interface NormOptions {
@@ -10,16 +10,19 @@ export interface NormOptions {
   device?: string;
 }
 
+const rmsNormKeys: Keys<NormOptions> = { eps: "checked", device: "string" };
+
 /** y = x / sqrt(mean(x²) + eps) ⊙ w. */
 export class RMSNorm extends Module {
   /** [dim] float32, initially 1. */
   readonly weight: Parameter;
   readonly eps: number;
 
-  /** @param dim  at least 1   @throws {RangeError} */
+  /** @param dim  at least 1   @throws {RangeError}   @throws {TypeError} an unknown option */
   constructor(dim: number, options: NormOptions = {}) {
     super();
     checkInteger("RMSNorm", "dim", dim, 1);
+    checkOptions("RMSNorm", options, rmsNormKeys);
     this.eps = checkNumber("RMSNorm", "options.eps", options.eps ?? 1e-6, 0);
     this.weight = new Parameter(Tensor.ones([dim], { device: options.device }), { decay: false });
   }
@@ -30,6 +33,13 @@ export class RMSNorm extends Module {
   }
 }
 
+interface LayerNormOptions extends NormOptions {
+  /** Default true. */
+  bias?: boolean;
+}
+
+const layerNormKeys: Keys<LayerNormOptions> = { ...rmsNormKeys, bias: "boolean" };
+
 /** y = (x − mean) / sqrt(variance + eps) ⊙ w + b. */
 export class LayerNorm extends Module {
   /** [dim] float32, initially 1. */
@@ -38,10 +48,11 @@ export class LayerNorm extends Module {
   readonly bias?: Parameter;
   readonly eps: number;
 
-  /** @param options.bias  default true   @throws {RangeError} */
-  constructor(dim: number, options: NormOptions & { bias?: boolean } = {}) {
+  /** @param dim  at least 1   @throws {RangeError}   @throws {TypeError} an unknown option, bias no boolean */
+  constructor(dim: number, options: LayerNormOptions = {}) {
     super();
     checkInteger("LayerNorm", "dim", dim, 1);
+    checkOptions("LayerNorm", options, layerNormKeys);
     this.eps = checkNumber("LayerNorm", "options.eps", options.eps ?? 1e-5, 0);
     this.weight = new Parameter(Tensor.ones([dim], { device: options.device }), { decay: false });
     if (options.bias ?? true)

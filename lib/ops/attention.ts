@@ -1,8 +1,8 @@
 import { defineOp } from "../autograd.ts";
-import { ArgumentTypeError, DTypeError, ShapeError } from "../errors.ts";
+import { DTypeError, ShapeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkNumber, checkSameDevice, checkShape, checkTensor, show, sizeOf } from "../validate.ts";
+import { checkNumber, checkOptions, checkSameDevice, checkShape, checkTensor, type Keys, sizeOf } from "../validate.ts";
 
 export interface AttentionOptions {
   /** Position i sees positions 0 … i only. Default false. */
@@ -10,6 +10,8 @@ export interface AttentionOptions {
   /** Factor on q·k; any finite value, default 1 / √D. */
   scale?: number;
 }
+
+const optionKeys: Keys<AttentionOptions> = { causal: "boolean", scale: "checked" };
 
 interface Settings {
   heads: number;
@@ -72,7 +74,7 @@ const attentionOp = defineOp<[q: Tensor, k: Tensor, v: Tensor], Settings>({
  * @param v  like q: same shape, same dtype
  * @returns  [..., T, D] in q's dtype
  * @throws {ShapeError}  shapes disagree, or D is out of range   @throws {DTypeError}    dtypes disagree, or int32
- * @throws {RangeError}  scale is not finite                     @throws {TypeError}     causal is not a boolean
+ * @throws {RangeError}  scale is not finite                     @throws {TypeError}     causal is no boolean, an unknown option
  * @throws {DeviceError} different devices                       @throws {DisposedError} an argument was disposed
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
@@ -86,9 +88,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const [length, size] = q.shape.slice(-2) as [number, number];
   if (size < 1 || size > 256)
     throw new ShapeError(`${fn}: q has shape [${q.shape.join(", ")}], want a last axis from 1 to 256`);
+  checkOptions(fn, options, optionKeys);
   const causal = options.causal ?? false;
-  if (typeof causal !== "boolean")
-    throw new ArgumentTypeError(`${fn}: options.causal is ${show(causal)}, want true or false`);
   const scale = checkNumber(fn, "options.scale", options.scale ?? 1 / Math.sqrt(size));
   checkSameDevice(fn, { q, k, v });
   const heads = sizeOf(fn, "q", q.shape.slice(0, -2));

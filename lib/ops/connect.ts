@@ -2,7 +2,7 @@ import { activeTape, noGrad, runNode, Tape, type TapeNode, withTape } from "../a
 import { ArgumentRangeError, ArgumentTypeError } from "../errors.ts";
 import { adopt, collect, rejectPromise } from "../scope.ts";
 import type { Tensor } from "../tensor.ts";
-import { show } from "../validate.ts";
+import { checkOptions, type Keys, show } from "../validate.ts";
 import { mhcPostBackward, mhcPostForward } from "./mhc_post.ts";
 import {
   type Coefficients,
@@ -11,6 +11,7 @@ import {
   type ConnectionSettings,
   checkBranchOutput,
   checkStreams,
+  connectionKeys,
   connectionSettings,
   mhcPreBackward,
   mhcPreForward,
@@ -22,12 +23,16 @@ export interface ConnectOptions extends ConnectionOptions {
   onCoefficients?: (coefficients: { pre: Tensor; post: Tensor; res: Tensor }) => void;
 }
 
+const optionKeys: Keys<ConnectOptions> = { ...connectionKeys, onCoefficients: "function" };
+
 /** One connection of a chain: the arguments of `connect` but for the streams. */
 export interface ChainedConnection {
   parameters: ConnectionParameters;
   branch: (input: Tensor) => Tensor;
   options?: ConnectOptions;
 }
+
+const chainedKeys: Keys<ChainedConnection> = { parameters: "checked", branch: "function", options: "checked" };
 
 /**
  * One manifold-constrained hyper-connection around a branch, as one differentiable node.
@@ -40,7 +45,7 @@ export interface ChainedConnection {
  * @param branch      F: u [..., C] → [..., C] in x's dtype; called once, synchronously; may use any ops and parameters
  * @returns           [..., n, C] in x's dtype
  * @throws {ShapeError | DTypeError | DeviceError | DisposedError} a tensor, or what the branch returns, does not fit
- * @throws {RangeError} a bad option
+ * @throws {RangeError} a bad option   @throws {TypeError} an unknown option, or an argument of another type
  */
 export function connect(
   x: Tensor,
@@ -71,7 +76,10 @@ export function connectChain(x: Tensor, connections: readonly ChainedConnection[
   if (connections.length === 0) throw new ArgumentRangeError(`${fn}: connections is [], want at least one`);
   return runChain(
     x,
-    connections.map((connection, i) => linkOf(`${fn}: connections[${i}]`, x, connection)),
+    connections.map((connection: ChainedConnection, i) => {
+      checkOptions(fn, connection, chainedKeys, `connections[${i}]`);
+      return linkOf(`${fn}: connections[${i}]`, x, connection);
+    }),
   );
 }
 
@@ -85,11 +93,8 @@ interface Link {
 }
 
 function linkOf(fn: string, x: Tensor, connection: ChainedConnection): Link {
-  if (typeof connection !== "object" || connection === null)
-    throw new ArgumentTypeError(`${fn} is ${show(connection)}, want { parameters, branch }`);
   const { parameters, branch, options = {} } = connection;
-  if (typeof parameters !== "object" || parameters === null)
-    throw new ArgumentTypeError(`${fn}: parameters is ${show(parameters)}, want { phi, alpha, bias }`);
+  checkOptions(fn, options, optionKeys);
   const settings = connectionSettings(fn, x, parameters, options);
   if (typeof branch !== "function") throw new ArgumentTypeError(`${fn}: branch is ${show(branch)}, want a function`);
   return { fn, parameters, branch, onCoefficients: options.onCoefficients, settings };

@@ -2,8 +2,12 @@ import { defineOp } from "../autograd.ts";
 import { ArgumentTypeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkTensor, show, sizeOf } from "../validate.ts";
+import { checkOptions, checkTensor, type Keys, show, sizeOf } from "../validate.ts";
 import { type ConnectionOptions, type ConnectionParameters, connectionSettings, headOp } from "./mhc_pre.ts";
+
+type ContractOptions = Pick<ConnectionOptions, "convention" | "normEps" | "projection">;
+
+const optionKeys: Keys<ContractOptions> = { convention: "checked", normEps: "checked", projection: "checked" };
 
 const contractOp = defineOp<[x: Tensor], { tokens: number; n: number; channels: number; scale: number }>({
   name: "contract",
@@ -27,14 +31,11 @@ const contractOp = defineOp<[x: Tensor], { tokens: number; n: number; channels: 
  * @param x    [..., n, C] float32 or bfloat16; learned: n = 1, 2, 4 or 8
  * @param how  "sum", "mean", or { phi [n, n·C], alpha [1], bias [n] } float32
  * @returns    [..., C] in x's dtype
- * @throws {TypeError} unknown `how`   @throws {ShapeError | DTypeError | DeviceError | DisposedError} a tensor does not fit
+ * @throws {TypeError} unknown `how` or option   @throws {ShapeError | DTypeError | DeviceError | DisposedError} a tensor does not fit
  */
-export function contract(
-  x: Tensor,
-  how: "sum" | "mean" | ConnectionParameters,
-  options: Pick<ConnectionOptions, "convention" | "normEps" | "projection"> = {},
-): Tensor {
+export function contract(x: Tensor, how: "sum" | "mean" | ConnectionParameters, options: ContractOptions = {}): Tensor {
   const fn = "contract";
+  checkOptions(fn, options, optionKeys);
   checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"], minRank: 2 });
   if (typeof how === "object" && how !== null) {
     const settings = connectionSettings(fn, x, how, options, true);

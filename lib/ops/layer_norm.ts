@@ -1,8 +1,8 @@
 import { defineOp } from "../autograd.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkNumber } from "../validate.ts";
-import { checkNorm, emptyLike, type NormOptions } from "./rms_norm.ts";
+import { checkNumber, checkOptions } from "../validate.ts";
+import { checkNorm, emptyLike, type NormOptions, normKeys } from "./rms_norm.ts";
 
 const layerNormOp = defineOp<
   [Tensor, Tensor | undefined, Tensor | undefined],
@@ -57,9 +57,11 @@ const layerNormOp = defineOp<
  * @returns       x's shape and dtype
  * @throws {ShapeError} x is a scalar, a parameter is not [C]   @throws {DTypeError} a dtype not listed
  * @throws {RangeError} eps negative or not finite              @throws {DisposedError} an argument was disposed
+ * @throws {TypeError} an unknown option
  */
 export function layerNorm(x: Tensor, weight?: Tensor, bias?: Tensor, options: NormOptions = {}): Tensor {
   const rows = checkNorm("layerNorm", x, { weight, bias });
+  checkOptions("layerNorm", options, normKeys);
   const eps = checkNumber("layerNorm", "options.eps", options.eps ?? 1e-5, 0);
   return layerNormOp([x, weight, bias], { rows, channels: x.shape.at(-1)!, eps, bias });
 }

@@ -3,7 +3,7 @@ import type { DType } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkSameDevice, checkShape, checkTensor, show, sizeOf } from "../validate.ts";
+import { checkOptions, checkSameDevice, checkShape, checkTensor, type Keys, show, sizeOf } from "../validate.ts";
 
 const floats: readonly DType[] = ["float32", "bfloat16"];
 
@@ -166,6 +166,8 @@ export interface MatmulOptions {
   transposeB?: boolean;
 }
 
+const optionKeys: Keys<MatmulOptions> = { transposeA: "boolean", transposeB: "boolean" };
+
 /**
  * Batched matrix product, c = op(a) op(b) with op(x) = x or xᵀ. Sums in float32, each result rounded once.
  *
@@ -173,12 +175,13 @@ export interface MatmulOptions {
  * @param b  [..., k, n] float32 or bfloat16, with a's leading axes
  * @returns  [..., m, n] in a's dtype
  * @throws {ShapeError} extents disagree   @throws {DTypeError} an int32 tensor   @throws {DeviceError} different devices
- * @throws {DisposedError} an argument was disposed
+ * @throws {DisposedError} an argument was disposed   @throws {TypeError} an unknown option, or one that is no boolean
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const fn = "matmul";
   checkTensor(fn, "a", a, { dtype: floats, minRank: 2 });
   checkTensor(fn, "b", b, { dtype: floats, minRank: 2 });
+  checkOptions(fn, options, optionKeys);
   const transposeA = options.transposeA ?? false;
   const transposeB = options.transposeB ?? false;
   const leading = a.shape.slice(0, -2);

@@ -7,7 +7,7 @@ import { type ReduceOptions, reduce } from "./sum.ts";
  * @param x  float32 or bfloat16, any shape
  * @returns  x's dtype, rounded once; NaN where there is nothing to average
  * @throws {RangeError} axis not an integer from −rank to rank − 1   @throws {DTypeError} x is int32
- * @throws {DisposedError} `x` was disposed
+ * @throws {DisposedError} `x` was disposed   @throws {TypeError} an unknown option
  */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   return reduce("mean", x, options, true);

@@ -1,8 +1,18 @@
 import { defineOp, type OpContext } from "../autograd.ts";
-import { DTypeError, ShapeError } from "../errors.ts";
+import { ArgumentTypeError, DTypeError, ShapeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkNumber, checkOneOf, checkSameDevice, checkShape, checkTensor, sizeOf } from "../validate.ts";
+import {
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkSameDevice,
+  checkShape,
+  checkTensor,
+  type Keys,
+  show,
+  sizeOf,
+} from "../validate.ts";
 import { type Convention, sinkhornSettings } from "./sinkhorn.ts";
 
 /** The learned part of a connection: one projection, three scales, one bias. Rows and groups ordered pre | post | res. */
@@ -31,6 +41,15 @@ export interface ConnectionOptions {
   projection?: "float32" | "tf32";
 }
 
+/** @internal */
+export const connectionKeys: Keys<ConnectionOptions> = {
+  convention: "checked",
+  iters: "checked",
+  sinkhornEps: "checked",
+  normEps: "checked",
+  projection: "checked",
+};
+
 /** @internal Sizes and options of a connection, as the kernels take them. */
 export interface ConnectionSettings {
   tokens: number;
@@ -38,7 +57,23 @@ export interface ConnectionSettings {
   channels: number;
   coefficients: number;
   head: boolean;
-  options: [normEps: number, iters: number, sinkhornEps: number, convention: number, projection: number];
+  options: KernelOptions;
+}
+
+type KernelOptions = [normEps: number, iters: number, sinkhornEps: number, convention: number, projection: number];
+
+/** @internal Fills in and checks the options, whose names are checked already. */
+export function kernelOptions(fn: string, options: ConnectionOptions, name = "options"): KernelOptions {
+  const projection = checkOneOf(fn, `${name}.projection`, options.projection ?? "float32", ["float32", "tf32"]);
+  const { iters, sinkhornEps, convention, normEps } = options;
+  const sinkhorn = sinkhornSettings(fn, { iters, eps: sinkhornEps, convention }, name, "sinkhornEps");
+  return [
+    checkNumber(fn, `${name}.normEps`, normEps ?? 1e-6, 0, 1),
+    sinkhorn.iters,
+    sinkhorn.eps,
+    sinkhorn.convention,
+    projection === "tf32" ? 1 : 0,
+  ];
 }
 
 /** @internal The last two axes, [n, C]. */
@@ -61,6 +96,8 @@ export function connectionSettings(
   head = false,
 ): ConnectionSettings {
   const [n, channels] = checkStreams(fn, x);
+  if (typeof parameters !== "object" || parameters === null)
+    throw new ArgumentTypeError(`${fn}: parameters is ${show(parameters)}, want { phi, alpha, bias }`);
   const coefficients = head ? n : n * n + 2 * n;
   const { phi, alpha, bias } = parameters;
   for (const [name, tensor] of Object.entries({ phi, alpha, bias }))
@@ -69,22 +106,13 @@ export function connectionSettings(
   checkShape(fn, "alpha", alpha, [head ? 1 : 3]);
   checkShape(fn, "bias", bias, [coefficients]);
   checkSameDevice(fn, { x, phi, alpha, bias });
-  const projection = checkOneOf(fn, "options.projection", options.projection ?? "float32", ["float32", "tf32"]);
-  const { iters, sinkhornEps, convention, normEps } = options;
-  const sinkhorn = sinkhornSettings(fn, { iters, eps: sinkhornEps, convention }, "sinkhornEps");
   return {
     tokens: sizeOf(fn, "x", x.shape.slice(0, -2)),
     n,
     channels,
     coefficients,
     head,
-    options: [
-      checkNumber(fn, "options.normEps", normEps ?? 1e-6, 0, 1),
-      sinkhorn.iters,
-      sinkhorn.eps,
-      sinkhorn.convention,
-      projection === "tf32" ? 1 : 0,
-    ],
+    options: kernelOptions(fn, options),
   };
 }
 
@@ -225,12 +253,14 @@ export const headOp = defineOp<Arguments, ConnectionSettings>({
  * @param parameters  phi [N, n·C], alpha [3], bias [N], float32; N = n² + 2n
  * @returns           input [..., C] in x's dtype; pre, post [..., n] and res [..., n, n] float32
  * @throws {ShapeError | DTypeError | DeviceError | DisposedError} a tensor does not fit   @throws {RangeError} a bad option
+ * @throws {TypeError} an unknown option, or an argument of another type
  */
 export function mhcPre(
   x: Tensor,
   parameters: ConnectionParameters,
   options: ConnectionOptions = {},
 ): { input: Tensor; pre: Tensor; post: Tensor; res: Tensor } {
+  checkOptions("mhcPre", options, connectionKeys);
   const settings = connectionSettings("mhcPre", x, parameters, options);
   const [input, pre, post, res] = mhcPreOp(
     [x, parameters.phi, parameters.alpha, parameters.bias],

@@ -2,13 +2,16 @@ import { defineOp } from "../autograd.ts";
 import { DTypeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkNumber, checkSameDevice, checkShape, checkTensor } from "../validate.ts";
+import { checkNumber, checkOptions, checkSameDevice, checkShape, checkTensor, type Keys } from "../validate.ts";
 import { product } from "./layout.ts";
 
 export interface NormOptions {
   /** Added to the mean square or variance; default 1e-6 for rmsNorm, 1e-5 for layerNorm. */
   eps?: number;
 }
+
+/** @internal */
+export const normKeys: Keys<NormOptions> = { eps: "checked" };
 
 /** @internal Checks x and its parameters; returns the row count. */
 export function checkNorm(fn: string, x: Tensor, parameters: Record<string, Tensor | undefined>): number {
@@ -64,9 +67,11 @@ const rmsNormOp = defineOp<[Tensor, Tensor | undefined], { rows: number; channel
  * @returns       x's shape and dtype
  * @throws {ShapeError} x is a scalar, weight is not [C]   @throws {DTypeError} a dtype not listed
  * @throws {RangeError} eps negative or not finite         @throws {DisposedError} an argument was disposed
+ * @throws {TypeError} an unknown option
  */
 export function rmsNorm(x: Tensor, weight?: Tensor, options: NormOptions = {}): Tensor {
   const rows = checkNorm("rmsNorm", x, { weight });
+  checkOptions("rmsNorm", options, normKeys);
   const eps = checkNumber("rmsNorm", "options.eps", options.eps ?? 1e-6, 0);
   return rmsNormOp([x, weight], { rows, channels: x.shape.at(-1)!, eps });
 }

@@ -2,7 +2,7 @@ import { defineOp } from "../autograd.ts";
 import { ShapeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkInteger, checkNumber, checkOneOf, checkTensor, sizeOf } from "../validate.ts";
+import { checkInteger, checkNumber, checkOneOf, checkOptions, checkTensor, type Keys, sizeOf } from "../validate.ts";
 
 /** Which published form of the projection; method table "Conventions". */
 export type Convention = "paper" | "deepseek-v4";
@@ -16,6 +16,8 @@ export interface SinkhornOptions {
   convention?: Convention;
 }
 
+const optionKeys: Keys<SinkhornOptions> = { iters: "checked", eps: "checked", convention: "checked" };
+
 /** @internal Options as the kernels take them. */
 export interface SinkhornSettings {
   iters: number;
@@ -24,12 +26,17 @@ export interface SinkhornSettings {
 }
 
 /** @internal Fills in and checks the options. */
-export function sinkhornSettings(fn: string, options: SinkhornOptions, epsName = "eps"): SinkhornSettings {
-  const name = checkOneOf(fn, "options.convention", options.convention ?? "paper", ["paper", "deepseek-v4"]);
+export function sinkhornSettings(
+  fn: string,
+  options: SinkhornOptions,
+  name = "options",
+  epsName = "eps",
+): SinkhornSettings {
+  const form = checkOneOf(fn, `${name}.convention`, options.convention ?? "paper", ["paper", "deepseek-v4"]);
   return {
-    iters: checkInteger(fn, "options.iters", options.iters ?? 20, 1, 64),
-    eps: checkNumber(fn, `options.${epsName}`, options.eps ?? (name === "paper" ? 0 : 1e-6), 0, 1),
-    convention: name === "paper" ? 0 : 1,
+    iters: checkInteger(fn, `${name}.iters`, options.iters ?? 20, 1, 64),
+    eps: checkNumber(fn, `${name}.${epsName}`, options.eps ?? (form === "paper" ? 0 : 1e-6), 0, 1),
+    convention: form === "paper" ? 0 : 1,
   };
 }
 
@@ -60,7 +67,7 @@ const sinkhornOp = defineOp<[Tensor], SinkhornSettings & { tokens: number; n: nu
  * @returns       same shape; entries in [0, 1]; rows sum to 1 up to rounding, columns converge with `iters`
  * @throws {RangeError}    iters not an integer from 1 to 64, eps not in [0, 1]
  * @throws {ShapeError}    last two axes not a supported square
- * @throws {DTypeError}    logits not float32
+ * @throws {DTypeError}    logits not float32   @throws {TypeError} an unknown option or convention
  * @throws {DisposedError} `logits` was disposed
  */
 export function sinkhorn(logits: Tensor, options: SinkhornOptions = {}): Tensor {
@@ -71,6 +78,7 @@ export function sinkhorn(logits: Tensor, options: SinkhornOptions = {}): Tensor 
     throw new ShapeError(
       `${fn}: logits has shape [${logits.shape.join(", ")}], want [..., n, n] with n = 1, 2, 4 or 8`,
     );
+  checkOptions(fn, options, optionKeys);
   const tokens = sizeOf(fn, "logits", logits.shape.slice(0, -2));
   return sinkhornOp([logits], { ...sinkhornSettings(fn, options), tokens, n });
 }

@@ -1,13 +1,15 @@
 import { defineOp } from "../autograd.ts";
 import { native } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { checkAxis, checkTensor } from "../validate.ts";
+import { checkAxis, checkOptions, checkTensor, type Keys } from "../validate.ts";
 import { around } from "./layout.ts";
 
 export interface ReduceOptions {
   /** The axis to sum over, negative from the end; default all of them. */
   axis?: number;
 }
+
+const optionKeys: Keys<ReduceOptions> = { axis: "checked" };
 
 interface Reduction {
   /** Of x. */
@@ -37,6 +39,7 @@ const reduceOp = defineOp<[Tensor], Reduction>({
 /** @internal sum (or mean) over one axis or all. */
 export function reduce(fn: string, x: Tensor, options: ReduceOptions, mean: boolean): Tensor {
   checkTensor(fn, "x", x, { dtype: ["float32", "bfloat16"] });
+  checkOptions(fn, options, optionKeys);
   const all = options.axis === undefined;
   const axis = all ? 0 : checkAxis(fn, "options.axis", options.axis, x.shape.length);
   const { outer, count, inner } = all ? { outer: 1, count: x.size, inner: 1 } : around(x.shape, axis);
@@ -51,7 +54,7 @@ export function reduce(fn: string, x: Tensor, options: ReduceOptions, mean: bool
  * @param x  float32 or bfloat16, any shape
  * @returns  x's dtype, rounded once; 0 where nothing is summed
  * @throws {RangeError} axis not an integer from −rank to rank − 1   @throws {DTypeError} x is int32
- * @throws {DisposedError} `x` was disposed
+ * @throws {DisposedError} `x` was disposed   @throws {TypeError} an unknown option
  */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
   return reduce("sum", x, options, false);

@@ -9,7 +9,7 @@ import { Graph } from "../graph.ts";
 import { native } from "../native.ts";
 import { Parameter } from "../nn/module.ts";
 import { keep, Tensor } from "../tensor.ts";
-import { checkNumber, checkSameDevice, checkShape, checkTensor, show } from "../validate.ts";
+import { checkNumber, checkOptions, checkSameDevice, checkShape, checkTensor, type Keys, show } from "../validate.ts";
 
 /** Parameters with settings of their own. */
 export interface ParameterGroup {
@@ -31,12 +31,25 @@ export interface AdamWOptions {
   weightDecay?: number;
 }
 
+const groupKeys: Keys<ParameterGroup> = { params: "checked", weightDecay: "checked", lr: "checked" };
+const optionKeys: Keys<AdamWOptions> = { lr: "checked", betas: "checked", eps: "checked", weightDecay: "checked" };
+const stepKeys: Keys<{ lr?: number }> = { lr: "checked" };
+
 interface Slot {
   param: Tensor;
   m: Tensor;
   v: Tensor;
   weightDecay: number;
   lrFactor: number;
+}
+
+/** @internal A copy of the betas. */
+export function checkBetas(fn: string, betas: unknown): [number, number] {
+  if (!Array.isArray(betas) || betas.length !== 2)
+    throw new ArgumentTypeError(`${fn}: options.betas is ${show(betas)}, want two numbers`);
+  // 1 would divide by zero in the bias correction.
+  for (const i of [0, 1]) checkNumber(fn, `options.betas[${i}]`, betas[i], 0, 1 - 1e-9);
+  return [betas[0], betas[1]];
 }
 
 /** @internal What the kernel takes of step t: lr / (1 − β₁ᵗ), 1 / √(1 − β₂ᵗ), 1 − lr·λ. */
@@ -59,17 +72,13 @@ export class AdamW {
 
   /**
    * @param params  parameters, or groups of them; float32
-   * @throws {TypeError} not a list of tensors   @throws {DTypeError} a parameter is not float32   @throws {RangeError} a setting
+   * @throws {TypeError} not a list of tensors, an unknown option   @throws {DTypeError} a parameter is not float32   @throws {RangeError} a setting
    */
   constructor(params: readonly Tensor[] | readonly ParameterGroup[], options: AdamWOptions = {}) {
     const fn = "AdamW";
+    checkOptions(fn, options, optionKeys);
     this.lr = checkNumber(fn, "options.lr", options.lr ?? 1e-3, 0);
-    const betas = options.betas ?? [0.9, 0.999];
-    if (!Array.isArray(betas) || betas.length !== 2)
-      throw new ArgumentTypeError(`${fn}: options.betas is ${show(betas)}, want two numbers`);
-    // 1 would divide by zero in the bias correction.
-    for (const i of [0, 1]) checkNumber(fn, `options.betas[${i}]`, betas[i], 0, 1 - 1e-9);
-    this.betas = [betas[0]!, betas[1]!];
+    this.betas = checkBetas(fn, options.betas ?? [0.9, 0.999]);
     this.eps = checkNumber(fn, "options.eps", options.eps ?? 1e-8, Number.MIN_VALUE);
     const decay = checkNumber(fn, "options.weightDecay", options.weightDecay ?? 0.01, 0);
     if (!Array.isArray(params))
@@ -79,7 +88,9 @@ export class AdamW {
     const plan: Omit<Slot, "m" | "v">[] = [];
     for (const [g, group] of groups.entries()) {
       const at = groups.length > 1 || group !== groups[0] ? `groups[${g}].params` : "params";
-      if (!Array.isArray(group?.params))
+      const isObject = typeof group === "object" && !(group instanceof Tensor);
+      if (isObject) checkOptions(fn, group, groupKeys, `params[${g}]`);
+      if (!isObject || !Array.isArray(group.params))
         throw new ArgumentTypeError(
           `${fn}: params[${g}] is ${show(group)}, want a tensor or { params, weightDecay?, lr? }`,
         );
@@ -119,9 +130,10 @@ export class AdamW {
    *
    * @param grads  one per parameter, in the order of `params`
    * @param options.lr  learning rate of this step; default the constructor's
-   * @throws {ShapeError} number or shape of gradients; nothing is changed then
+   * @throws {ShapeError} number or shape of gradients   @throws {TypeError} an unknown option; nothing is changed then
    */
   step(grads: readonly Tensor[], options: { lr?: number } = {}): void {
+    checkOptions("AdamW.step", options, stepKeys);
     const lr = checkNumber("AdamW.step", "options.lr", options.lr ?? this.lr, 0);
     this.#check("AdamW.step", grads);
     this.#advance(lr);

@@ -1,6 +1,6 @@
 /** Learning rates as pure functions of the step, counted from 1, so that a resumed run needs no state. */
-import { ArgumentRangeError } from "../errors.ts";
-import { checkInteger, checkNumber } from "../validate.ts";
+import { ArgumentRangeError, ArgumentTypeError } from "../errors.ts";
+import { checkInteger, checkNumber, checkOptions, type Keys, show } from "../validate.ts";
 
 /** @param step  1, 2, …   @returns the learning rate of that step */
 export type Schedule = (step: number) => number;
@@ -12,6 +12,26 @@ export interface ScheduleOptions {
   warmup?: number;
 }
 
+const scheduleKeys: Keys<ScheduleOptions> = { lr: "checked", warmup: "checked" };
+
+interface CosineOptions extends ScheduleOptions {
+  /** At least 1. */
+  steps: number;
+  /** 0 … lr, default 0. */
+  minLr?: number;
+}
+
+const cosineKeys: Keys<CosineOptions> = { ...scheduleKeys, steps: "checked", minLr: "checked" };
+
+interface StepDecayOptions extends ScheduleOptions {
+  /** Increasing steps; from the step after one on the rate is lower. */
+  milestones: readonly number[];
+  /** In (0, 1], default 0.1. */
+  factor?: number;
+}
+
+const stepDecayKeys: Keys<StepDecayOptions> = { ...scheduleKeys, milestones: "checked", factor: "checked" };
+
 function common(fn: string, options: ScheduleOptions): { lr: number; warmup: number } {
   return {
     lr: checkNumber(fn, "options.lr", options.lr, 0),
@@ -19,8 +39,9 @@ function common(fn: string, options: ScheduleOptions): { lr: number; warmup: num
   };
 }
 
-/** lr after the warm-up, for ever. @throws {RangeError} */
+/** lr after the warm-up, for ever. @throws {RangeError}   @throws {TypeError} an unknown option */
 export function constant(options: ScheduleOptions): Schedule {
+  checkOptions("constant", options, scheduleKeys);
   const { lr, warmup } = common("constant", options);
   return (step) => (step < warmup ? (lr * step) / warmup : lr);
 }
@@ -30,10 +51,11 @@ export function constant(options: ScheduleOptions): Schedule {
  *
  * lr(t) = minLr + ½ (lr − minLr) (1 + cos(π (t − warmup)/(steps − warmup)))
  *
- * @param options.steps  at least 1   @param options.minLr  0 … lr, default 0   @throws {RangeError}
+ * @throws {RangeError}   @throws {TypeError} an unknown option
  */
-export function cosine(options: ScheduleOptions & { steps: number; minLr?: number }): Schedule {
+export function cosine(options: CosineOptions): Schedule {
   const fn = "cosine";
+  checkOptions(fn, options, cosineKeys);
   const { lr, warmup } = common(fn, options);
   const steps = checkInteger(fn, "options.steps", options.steps, 1);
   const minLr = checkNumber(fn, "options.minLr", options.minLr ?? 0, 0, lr);
@@ -47,14 +69,16 @@ export function cosine(options: ScheduleOptions & { steps: number; minLr?: numbe
 /**
  * Linear warm-up, then lr times `factor` for every milestone passed.
  *
- * @param options.milestones  increasing steps; from the step after one on the rate is lower
- * @param options.factor      in (0, 1], default 0.1   @throws {RangeError}
+ * @throws {RangeError}   @throws {TypeError} an unknown option, milestones no array
  */
-export function stepDecay(options: ScheduleOptions & { milestones: readonly number[]; factor?: number }): Schedule {
+export function stepDecay(options: StepDecayOptions): Schedule {
   const fn = "stepDecay";
+  checkOptions(fn, options, stepDecayKeys);
   const { lr, warmup } = common(fn, options);
   const factor = checkNumber(fn, "options.factor", options.factor ?? 0.1, Number.MIN_VALUE, 1);
-  const milestones = [...options.milestones];
+  if (!Array.isArray(options.milestones))
+    throw new ArgumentTypeError(`${fn}: options.milestones is ${show(options.milestones)}, want an array of steps`);
+  const milestones: number[] = [...options.milestones];
   for (const [i, m] of milestones.entries()) {
     checkInteger(fn, `options.milestones[${i}]`, m, 1);
     if (i > 0 && m <= milestones[i - 1]!)

@@ -3,6 +3,7 @@ import { noGrad } from "../autograd.ts";
 import { batchTensors, sequentialBatches } from "../data/batches.ts";
 import type { Tokens } from "../data/dataset.ts";
 import { keep, type Tensor, tidy } from "../tensor.ts";
+import { checkOptions, type Keys } from "../validate.ts";
 
 /** What training and evaluation need of a model. */
 export interface LanguageModel {
@@ -28,12 +29,21 @@ export interface EvaluateOptions {
   signal?: AbortSignal;
 }
 
+const optionKeys: Keys<EvaluateOptions> = {
+  batch: "checked",
+  context: "checked",
+  batches: "checked",
+  signal: "signal",
+};
+
 /**
  * Mean loss over consecutive windows of `tokens`, in nats per token.
  *
  * @throws {DataError} fewer than context + 1 tokens   @throws {RangeError} batch, context or batches
+ * @throws {TypeError} an unknown option
  */
 export async function evaluate(model: LanguageModel, tokens: Tokens, options: EvaluateOptions): Promise<number> {
+  checkOptions("evaluate", options, optionKeys);
   const { batch = 8, context, batches } = options;
   const device = deviceOf(model);
   let sum = 0;

@@ -13,11 +13,11 @@ import type { GainReport } from "../diagnostics/gains.ts";
 import { type Recording, record } from "../diagnostics/recorder.ts";
 import { ArgumentTypeError, NonFiniteError } from "../errors.ts";
 import type { HyperConnection } from "../nn/hyper_connection.ts";
-import { AdamW } from "../optim/adamw.ts";
+import { AdamW, checkBetas } from "../optim/adamw.ts";
 import { clipGradNorm } from "../optim/clip.ts";
 import { constant, cosine, type Schedule } from "../optim/schedule.ts";
 import { keep, type Tensor, tidy } from "../tensor.ts";
-import { checkInteger, checkNumber, show } from "../validate.ts";
+import { checkInteger, checkNumber, checkOptions, type Keys, show } from "../validate.ts";
 import { deviceOf, evaluate, type LanguageModel } from "./evaluate.ts";
 import { RecordedStep } from "./recorded_step.ts";
 
@@ -62,6 +62,26 @@ export interface FitOptions {
   graph?: boolean;
 }
 
+const optionKeys: Keys<FitOptions> = {
+  steps: "checked",
+  batch: "checked",
+  context: "checked",
+  lr: "checked",
+  minLr: "checked",
+  warmup: "checked",
+  schedule: "checked",
+  clip: "checked",
+  betas: "checked",
+  weightDecay: "checked",
+  seed: "checked",
+  log: "checked",
+  evalEvery: "checked",
+  evalBatches: "checked",
+  signal: "signal",
+  diagnostics: "boolean",
+  graph: "boolean",
+};
+
 export interface Metrics {
   /** 1 … steps. */
   step: number;
@@ -98,13 +118,13 @@ interface Launched {
 /**
  * Trains a model with AdamW. Breaking out of the loop, or an error, frees everything but the model.
  *
- * @throws {RangeError} an option out of range   @throws {DataError} a data set shorter than the context
+ * @throws {RangeError} an option out of range   @throws {TypeError} an unknown option, or one of another type
+ * @throws {DataError} a data set shorter than the context
  * @throws {NonFiniteError} (while iterating) a loss or gradient is not finite; the weights are those of the step before
  */
 export function fit(model: Trainable, dataset: Dataset, options: FitOptions): AsyncGenerator<Metrics, void, undefined> {
   const fn = "fit";
-  if (typeof options !== "object" || options === null)
-    throw new ArgumentTypeError(`${fn}: options is ${show(options)}, want { steps, context, … }`);
+  checkOptions(fn, options, optionKeys);
   const steps = checkInteger(fn, "options.steps", options.steps, 1);
   const batch = checkInteger(fn, "options.batch", options.batch ?? 8, 1);
   const context = checkInteger(fn, "options.context", options.context, 1);
@@ -114,6 +134,8 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
   const warmup = checkInteger(fn, "options.warmup", options.warmup ?? 0, 0);
   const clip = options.clip ?? 1;
   if (clip !== Infinity) checkNumber(fn, "options.clip", clip, Number.MIN_VALUE);
+  const betas = checkBetas(fn, options.betas ?? [0.9, 0.95]);
+  const weightDecay = checkNumber(fn, "options.weightDecay", options.weightDecay ?? 0.1, 0);
   const seed = checkInteger(fn, "options.seed", options.seed ?? 0, 0, 2 ** 32 - 1);
   const evalEvery =
     options.evalEvery === undefined ? undefined : checkInteger(fn, "options.evalEvery", options.evalEvery, 1);
@@ -122,9 +144,6 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
   checkLength(fn, "dataset.train", dataset.train, context);
   if (evalEvery !== undefined) checkLength(fn, "dataset.heldOut", dataset.heldOut, context);
   const { signal, evalBatches, diagnostics = false, graph = false } = options;
-  for (const [name, value] of Object.entries({ diagnostics, graph }))
-    if (typeof value !== "boolean")
-      throw new ArgumentTypeError(`${fn}: options.${name} is ${show(value)}, want true or false`);
   const { connections } = model;
   if (diagnostics && typeof connections !== "function")
     throw new ArgumentTypeError(`${fn}: options.diagnostics needs a model with connections(), got ${show(model)}`);
@@ -133,11 +152,7 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
 
   return (async function* () {
     const params = model.parameters();
-    const optimizer = new AdamW(params, {
-      lr,
-      betas: options.betas ?? [0.9, 0.95],
-      weightDecay: options.weightDecay ?? 0.1,
-    });
+    const optimizer = new AdamW(params, { lr, betas, weightDecay });
     const device = deviceOf(model);
     let pending: Launched | undefined;
     let recorded: RecordedStep | undefined;
@@ -235,11 +250,11 @@ export function fit(model: Trainable, dataset: Dataset, options: FitOptions): As
 
 function scheduleOf(
   schedule: unknown,
-  options: { lr: number; minLr: number; warmup: number; steps: number },
+  { lr, minLr, warmup, steps }: { lr: number; minLr: number; warmup: number; steps: number },
 ): Schedule {
   if (typeof schedule === "function") return schedule as Schedule;
-  if (schedule === "cosine") return cosine(options);
-  if (schedule === "constant") return constant(options);
+  if (schedule === "cosine") return cosine({ lr, minLr, warmup, steps });
+  if (schedule === "constant") return constant({ lr, warmup });
   throw new ArgumentTypeError(
     `fit: options.schedule is ${show(schedule)}, want "cosine", "constant" or a function from the step to its learning rate`,
   );

@@ -5,7 +5,7 @@ import type { GPT } from "../nn/gpt.ts";
 import * as ops from "../ops/index.ts";
 import { hostRandom } from "../random.ts";
 import { keep, Tensor, tidy } from "../tensor.ts";
-import { checkInteger, checkNumber } from "../validate.ts";
+import { checkInteger, checkNumber, checkOptions, type Keys } from "../validate.ts";
 
 export interface SampleOptions {
   /** Divides the logits; 0 takes the most likely token. Default 1. */
@@ -13,6 +13,8 @@ export interface SampleOptions {
   /** Draws among the k most likely tokens only; default all. */
   topK?: number;
 }
+
+const sampleKeys: Keys<SampleOptions> = { temperature: "checked", topK: "checked" };
 
 export interface GenerateOptions extends SampleOptions {
   /** Tokens to generate, ≥ 1; default 100. */
@@ -23,12 +25,21 @@ export interface GenerateOptions extends SampleOptions {
   signal?: AbortSignal;
 }
 
+const generateKeys: Keys<GenerateOptions> = {
+  ...sampleKeys,
+  maxTokens: "checked",
+  seed: "checked",
+  signal: "signal",
+};
+
 /**
  * Draws one token from softmax(logits / temperature), restricted to the topK largest logits.
  *
  * @param random  returns numbers in [0, 1)   @throws {NonFiniteError} a logit is NaN or no logit is finite
+ * @throws {RangeError} an option out of range   @throws {TypeError} an unknown option
  */
 export function sampleToken(logits: ArrayLike<number>, options: SampleOptions, random: () => number): number {
+  checkOptions("sampleToken", options, sampleKeys);
   const temperature = checkNumber("sampleToken", "options.temperature", options.temperature ?? 1, 0);
   const topK = checkInteger("sampleToken", "options.topK", options.topK ?? logits.length, 1);
   const order = Array.from({ length: logits.length }, (_, i) => i);
@@ -55,6 +66,7 @@ export function sampleToken(logits: ArrayLike<number>, options: SampleOptions, r
  *
  * @param prompt  at least one token, each in 0 … vocab − 1
  * @throws {RangeError} an empty prompt, a token outside the vocabulary, or an option out of range
+ * @throws {TypeError} an unknown option, or one of another type
  */
 export function generate(
   model: GPT,
@@ -62,6 +74,7 @@ export function generate(
   options: GenerateOptions = {},
 ): AsyncGenerator<number, void, undefined> {
   const fn = "generate";
+  checkOptions(fn, options, generateKeys);
   const { vocab, context } = model.options;
   const tokens = [...prompt];
   if (tokens.length === 0) throw new ArgumentRangeError(`${fn}: prompt has 0 tokens, want at least 1`);

@@ -1,6 +1,6 @@
 // What a terminal, a pipe and a JSON reader get.
 import { describe, expect, it } from "vitest";
-import { distance, parseFlags } from "../../lib/cli/arguments.ts";
+import { parseFlags } from "../../lib/cli/arguments.ts";
 import { duration, metricsLine, reporter } from "../../lib/cli/progress.ts";
 
 const metrics = { step: 10, loss: 2.5, gradNorm: 0.75, lr: 1e-3, tokensPerSecond: 12345.6, seconds: 5 };
@@ -49,11 +49,6 @@ describe("progress", () => {
 });
 
 describe("flags", () => {
-  it("measures how far names are apart", () => {
-    expect(distance("stesp", "steps")).toBe(2);
-    expect(distance("", "abc")).toBe(3);
-    expect(distance("same", "same")).toBe(0);
-  });
   it("reads values with = and after a space", () => {
     const flags = { a: { value: "N", help: "" }, b: { help: "" } };
     expect([...parseFlags("x", flags, ["--a=1", "--b"])]).toEqual([

@@ -162,6 +162,8 @@ describe("safetensors", () => {
     const error = await train.writeSafetensors(join(blocked, "m"), new Map([["t", t]])).catch((e: unknown) => e);
     expect(error).toBeInstanceOf(CheckpointError);
     expect((error as Error).message).toMatch(/cannot write .*blocked/);
+    for (const metadata of ["a note", null, { step: 3 }])
+      await expect(train.writeSafetensors(file, new Map(), metadata as never)).rejects.toThrow(/metadata(\.step)? is /);
     expect((await readFile(file)).equals(before)).toBe(true);
     expect((await readdir(folder)).sort()).toEqual(["blocked", "model.safetensors"]);
   });

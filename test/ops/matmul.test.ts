@@ -82,7 +82,7 @@ describe.each(testDevices)("matmul on %s", (device) => {
         .matmul(
           Tensor.from(a, [batch, ...(transposeA ? [k, m] : [m, k])], { device, dtype: dtypeA }),
           Tensor.from(b, [batch, ...(transposeB ? [n, k] : [k, n])], { device, dtype: dtypeB }),
-          e,
+          { transposeA, transposeB },
         )
         .dataSync(),
     );

@@ -266,7 +266,7 @@ describe.each(testDevices)("connectChain on %s", (device) => {
       const early: [() => unknown, string, string, RegExp][] = [
         [call(good), "TypeError", "ERR_TYPE", /connectChain: connections is a Object, want an array/],
         [call([]), "RangeError", "ERR_RANGE", /connectChain: connections is \[\], want at least one/],
-        [call([good, 3]), "TypeError", "ERR_TYPE", /connections\[1\] is 3, want \{ parameters, branch \}/],
+        [call([good, 3]), "TypeError", "ERR_TYPE", /connections\[1\] is 3, want an object with parameters, branch/],
         [
           () => ops.connectChain(parameters.alpha, [good]),
           "ShapeError",
@@ -280,7 +280,7 @@ describe.each(testDevices)("connectChain on %s", (device) => {
           /connectChain: connections\[1\]: phi has shape/,
         ],
         [second({ parameters: undefined }), "TypeError", "ERR_TYPE", /connections\[1\]: parameters is undefined/],
-        [second({ branch: 3 }), "TypeError", "ERR_TYPE", /connections\[1\]: branch is 3, want a function/],
+        [second({ branch: 3 }), "TypeError", "ERR_TYPE", /connections\[1\]\.branch is 3, want a function/],
         [second({ options: { iters: 0 } }), "RangeError", "ERR_RANGE", /connections\[1\]: options.iters is 0/],
       ];
       for (const [run, name, code, message] of early) expectError(run, name, code, message);
