@@ -173,14 +173,7 @@ export interface OpDefinition<A extends readonly Argument[], O, R extends Tensor
   backward(context: OpContext, grads: Gradient[], options: O): Gradient[];
 }
 
-// A type of its own, since what the functions of an op take differs.
-interface AnyDefinition {
-  name: string;
-  forward: () => void;
-  backward: () => void;
-}
-
-const opKeys: Keys<AnyDefinition> = { name: "string", forward: "function", backward: "function" };
+const opKeys: Keys<OpDefinition<[], void, Tensor>> = { name: "string", forward: "function", backward: "function" };
 
 /**
  * Makes a differentiable function from a forward and a backward.
@@ -202,7 +195,7 @@ export function defineOp<A extends readonly Argument[], O = void, R extends Tens
 ): (args: A, options: O) => R {
   const name = "defineOp";
   checkOptions(name, op as object, opKeys, "op");
-  for (const key of Object.keys(opKeys) as (keyof AnyDefinition)[])
+  for (const key of Object.keys(opKeys) as (keyof typeof opKeys)[])
     if (op[key] === undefined) throw new ArgumentTypeError(`${name}: op.${key} is undefined, want a ${opKeys[key]}`);
   return (args: A, options: O): R => {
     if (!Array.isArray(args))

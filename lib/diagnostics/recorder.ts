@@ -1,6 +1,8 @@
 /** Captures the residual mappings of a network during one forward pass, without a second pass and without waiting for it. */
+import { ArgumentTypeError } from "../errors.ts";
 import type { HyperConnection } from "../nn/hyper_connection.ts";
 import { keep, readAll, type Tensor } from "../tensor.ts";
+import { show } from "../validate.ts";
 import { type GainReport, gainReport } from "./gains.ts";
 
 /** What a recording gives. */
@@ -18,8 +20,11 @@ export interface Recording<T> {
  *
  * @param model  anything with `connections()`, such as a GPT
  * @param fn     one forward pass, or `valueAndGrad` of one
+ * @throws {TypeError} a model without `connections()`
  */
 export function record<T>(model: { connections(): HyperConnection[] }, fn: () => T): Recording<T> {
+  if (typeof model?.connections !== "function")
+    throw new ArgumentTypeError(`record: model is ${show(model)}, want one with connections(), such as a GPT`);
   const captured: Tensor[] = [];
   const dispose = () => {
     for (const tensor of captured) tensor.dispose();

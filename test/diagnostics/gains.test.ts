@@ -86,6 +86,8 @@ describe.each(testDevices)("record on %s", (device) => {
   it("reports nothing for the plain residual, and frees after an error", async () => {
     using plain = tinyModel({ device, residual: { kind: "plain" } });
     expect(await diagnostics.record(plain, () => 5).report()).toBeUndefined();
+    for (const other of [null, {}])
+      expect(() => diagnostics.record(other as never, () => 5)).toThrow(/record: model is /);
     using model = tinyModel({ device });
     const before = memory();
     using tokens = Tensor.from(Int32Array.of(1, 2), [1, 2], { device });
