@@ -236,6 +236,7 @@ MHC_HD void sinkhorn_forward(V (&m)[N * N], const Logits& logits, int iters, V e
     sinkhorn_normalise<N, false>(m, eps, at);
     sinkhorn_normalise<N, true>(m, eps, at + N);
   }
+  if constexpr (N == 1) return;
   // An eps_start keeps all entries in sight.
   const auto suspect = vselect(eps_start > V{}, V{}, least) < vbroadcast<V>(kSuspectLog);
   if (!vany(suspect)) return;
@@ -256,7 +257,7 @@ MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], const Logits& logits
   MHC_UNROLL(16)
   for (int k = 0; k < N * N; ++k) g[k] = g[k] * m[k];
   const auto suspect = vmax(smallest<N>(m), eps_start) < vbroadcast<V>(kSuspect);
-  const bool any = vany(suspect);
+  const bool any = N > 1 && vany(suspect);
   V lost[2 * N * N];
   if (any) {
     MHC_UNROLL(16)
@@ -269,14 +270,15 @@ MHC_HD void sinkhorn_backward(V (&m)[N * N], V (&g)[N * N], const Logits& logits
   }
   sinkhorn_rewind<N, true>(m, g, sums + N);
   sinkhorn_rewind_start<N>(m, g, eps_start, v4);
-  if (any) {
-    V again[N * N];
-    MHC_ROLLED
-    for (int k = 0; k < N * N; ++k) again[k] = logits(v4 ? k % N * N + k / N : k);
-    sinkhorn_lost_backward<N, V>(lost, lost + N * N, again, iters, sums);
-    MHC_UNROLL(16)
-    for (int k = 0; k < N * N; ++k) g[k] = vselect(suspect, lost[N * N + k], g[k]);
-  }
+  if constexpr (N > 1)
+    if (any) {
+      V again[N * N];
+      MHC_ROLLED
+      for (int k = 0; k < N * N; ++k) again[k] = logits(v4 ? k % N * N + k / N : k);
+      sinkhorn_lost_backward<N, V>(lost, lost + N * N, again, iters, sums);
+      MHC_UNROLL(16)
+      for (int k = 0; k < N * N; ++k) g[k] = vselect(suspect, lost[N * N + k], g[k]);
+    }
   if (v4) transpose_square<N>(g);
 }
 
